@@ -1,0 +1,153 @@
+"""Values that every room speaks of: layers, network shapes, designs, evaluations."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One matrix product in GEMM form: (m x k) times (k x n), `groups` times over.
+
+    Attributes:
+        name: the workload's own name, or a module path.
+        m: rows of the activation matrix for one inference (1 for one speech frame).
+        k: reduction length of one group.
+        n: output columns of one group.
+        groups: independent products of that size (grouped convolution).
+        kernel: kernel side in elements; 1 for a linear layer.
+        stride: kernel step in elements.
+        input_elements: distinct input elements of one inference; m * k * groups if left out.
+        consumers: names of the layers that read this layer's output.
+    """
+
+    name: str
+    k: int
+    n: int
+    m: int = 1
+    groups: int = 1
+    kernel: int = 1
+    stride: int = 1
+    input_elements: int | None = None
+    consumers: tuple[str, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return self.m * self.k * self.n * self.groups
+
+    @property
+    def weights(self) -> int:
+        """Weight elements."""
+        return self.k * self.n * self.groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkShape:
+    """All that a cost model may know of a network.
+
+    Attributes:
+        layers: the quantizable products, in order of execution.
+        vector_parameters: biases and the like, stored at 16 bits.
+        elementwise_operations: operations of one inference outside the products.
+    """
+
+    layers: tuple[Layer, ...]
+    vector_parameters: int = 0
+    elementwise_operations: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(layer.name for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def weights(self) -> int:
+        return sum(layer.weights for layer in self.layers)
+
+
+Choices = Mapping[str, Mapping[str, int]]
+"""knob -> layer -> value."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """One value for every knob at every layer, as integers.
+
+    Attributes:
+        choices: knob -> layer -> value; knobs that are absent stand at their neutral value.
+    """
+
+    choices: Choices
+
+    def __post_init__(self) -> None:
+        frozen = {knob: MappingProxyType(dict(v)) for knob, v in self.choices.items()}
+        object.__setattr__(self, "choices", MappingProxyType(frozen))
+
+    def value(self, knob: str, layer: str) -> int:
+        return self.choices[knob][layer]
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        return {knob: dict(values) for knob, values in self.choices.items()}
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 (hex) over the values that differ from neutral, so that a design keeps its
+        hash when the catalogue of knobs grows."""
+        from dse.knobs import KNOBS
+
+        told = {
+            knob: {layer: v for layer, v in values.items() if v != KNOBS[knob].neutral}
+            for knob, values in self.choices.items()
+        }
+        return content_hash({knob: values for knob, values in told.items() if values})
+
+    def __reduce__(self) -> tuple[type["Design"], tuple[dict[str, dict[str, int]]]]:
+        return Design, (self.to_json(),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A design with what was found of it.
+
+    Attributes:
+        metrics: costs always; the workload's metrics once its network has run.
+        feasible: every constraint holds and the network could be measured.
+        violation: sum of normalised constraint violations; 0 when feasible.
+        origin: where the error came from: "base" weights; None if the network was not run.
+        reason: why the network was not run, or why it could not be measured.
+        generation, position: where in its job it was proposed.
+        key: content key of the measurement.
+        label: name of a baseline, such as "uniform w4a4".
+    """
+
+    design: Design
+    metrics: Mapping[str, float]
+    feasible: bool
+    violation: float = 0.0
+    origin: str | None = None
+    reason: str | None = None
+    generation: int = 0
+    position: int = 0
+    key: str | None = None
+    label: str | None = None
+
+    @property
+    def measured(self) -> bool:
+        return self.origin is not None
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no blanks; NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def content_hash(value: object) -> str:
+    """SHA-256 (hex) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

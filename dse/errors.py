@@ -1,0 +1,57 @@
+"""The errors of beacon-dse.
+
+DseError
+├── SpecError (ValueError)         a job spec, design or option that cannot be used as given
+├── UnknownNameError (LookupError) a workload, platform, knob, metric or layer that does not exist
+├── CacheError (OSError)           a file under DSE_HOME that cannot be written or read
+├── StoreError                     the database refuses: locked, altered, newer or broken
+│   └── FencedOutError             another driver has taken this job over: write nothing more
+├── DriftError                     a resumed run proposes other designs than the stored ones
+├── EvaluationError                no design can be measured: the evaluator itself does not work
+└── Interrupted                    a stop was asked for; everything finished is stored
+"""
+
+from collections.abc import Iterable
+
+
+class DseError(Exception):
+    """Base of every error that beacon-dse raises on purpose; its text is fit for a user."""
+
+
+class SpecError(DseError, ValueError):
+    """Something given cannot be used; the message names it and what is allowed."""
+
+
+class UnknownNameError(DseError, LookupError):
+    """A name that does not exist; the message lists the ones that do."""
+
+    def __init__(self, kind: str, given: object, allowed: Iterable[str]) -> None:
+        self.kind = kind
+        self.given = given
+        self.allowed = tuple(allowed)
+        names = ", ".join(self.allowed) or "none"
+        super().__init__(f"unknown {kind} {given!r}; allowed: {names}")
+
+
+class CacheError(DseError, OSError):
+    """A cache file could not be written or read."""
+
+
+class StoreError(DseError):
+    """The database cannot serve the request."""
+
+
+class FencedOutError(StoreError):
+    """Another driver holds the job now."""
+
+
+class DriftError(DseError):
+    """A resumed run would not repeat what is stored."""
+
+
+class EvaluationError(DseError):
+    """The evaluator does not work at all."""
+
+
+class Interrupted(DseError):
+    """The run was asked to stop; what is finished is stored."""

@@ -1,0 +1,281 @@
+"""What the search needs of the other rooms, as protocols. No implementation lives here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dse.design import Choices, Design, Evaluation, Layer, NetworkShape
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+class Progress(Protocol):
+    """Told how far a long piece of work is; called often, must be cheap."""
+
+    def __call__(self, label: str, done: int, total: int) -> None: ...
+
+
+def silent(label: str, done: int, total: int) -> None:
+    """Be the progress nobody watches."""
+
+
+class Workload(Protocol):
+    """A network with its data, or a network's shape alone.
+
+    Attributes:
+        name: registry name.
+        params: the parameters it was made with, defaults included: plain JSON data.
+        shape: available at once, without data or training.
+        metrics: names it measures, "error" first; empty for a shape-only workload.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, object]: ...
+    @property
+    def shape(self) -> NetworkShape: ...
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+
+class Platform(Protocol):
+    """An accelerator: the knobs it honours, its arithmetic and its cost model.
+
+    Attributes:
+        name: registry name.
+        params: the parameters it was made with, defaults included.
+        knobs: knob -> the values it takes, ascending.
+        tied: groups of knobs that must be equal at each layer, e.g. (("w_bits", "a_bits"),).
+        metrics: names that `cost` yields.
+        constants: every figure of the cost model: name, value, unit, source.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, object]: ...
+    @property
+    def knobs(self) -> Mapping[str, tuple[int, ...]]: ...
+    @property
+    def tied(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def constants(self) -> list[dict[str, float | str]]: ...
+
+    def arithmetic(self, layer: Layer, values: Mapping[str, int]) -> Mapping[str, int | str]:
+        """Say what the error evaluator must obey at `layer`, whose knobs stand at `values`
+        (knob -> value); empty: plain integer products with wide accumulators."""
+
+    def cost(self, shape: NetworkShape, choices: Mapping[str, IntArray]) -> dict[str, FloatArray]:
+        """Cost many designs at once.
+
+        Args:
+            choices: knob -> indices (n_designs, n_layers) into `KNOBS[knob].choices`.
+
+        Returns:
+            metric -> float64 (n_designs,).
+        """
+
+    def breakdown(self, shape: NetworkShape, design: Design) -> list[dict[str, float | str]]:
+        """Return one record a layer (key "layer" = its name; the rest are figures), then one
+        with layer "(other)" for what belongs to no layer; the parts make up `cost`."""
+
+
+class Status(StrEnum):
+    """How the attempt to measure a design ended."""
+
+    OK = "OK"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    LOST = "LOST"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A design to be measured: plain data that can cross processes.
+
+    Attributes:
+        key: content key of the evaluation.
+        choices: the design; None measures the float network.
+        arithmetic: layer -> what `Platform.arithmetic` said of it.
+        split: "search" or "test".
+        timeout_s: seconds after which the pool gives up.
+    """
+
+    key: str
+    choices: Choices | None
+    arithmetic: Mapping[str, Mapping[str, int | str]]
+    split: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a request. `metrics` only with OK, `reason` only without."""
+
+    key: str
+    status: Status
+    metrics: Mapping[str, float] | None = None
+    reason: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """Say why there are no metrics: the text that is stored and shown."""
+        return f"{self.status}: {self.reason or 'no reason given'}"
+
+
+class Pool(Protocol):
+    """Where evaluations run. It decides no retry and knows no database.
+
+    Outcomes come in any order; whoever asks sorts them.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """Requests that it works on at the same time."""
+
+    def submit(self, requests: Sequence[Request]) -> None: ...
+
+    def poll(self, timeout_s: float) -> list[Outcome]:
+        """Return what has finished, waiting at most `timeout_s` for the first."""
+
+    def cancel(self) -> None:
+        """Drop everything submitted and not yet returned by `poll`."""
+
+    def close(self) -> None:
+        """End every process that the pool started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRecord:
+    """All that ends a generation, stored in one transaction.
+
+    Attributes:
+        number: 0, 1, ….
+        state: the optimizer's state after `tell`: JSON data.
+        hypervolume: of the front, with the job's reference point.
+        front: hashes of the front's designs, in stable order.
+        counts: designs; of those measured, screened by cost and failed; and cached: how many
+            of the measured ones the store could answer, which alone depends on the past.
+    """
+
+    number: int
+    state: Mapping[str, object]
+    hypervolume: float
+    front: tuple[str, ...]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A design with its costs, as it is stored before its network may run."""
+
+    design: Design
+    genome: tuple[int, ...] | None
+    costs: Mapping[str, float]
+    violation: float
+    key: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """What is fixed before generation 0.
+
+    Attributes:
+        float_metrics: the unquantized network on the search split.
+        reference_point: objective -> value, for hypervolumes.
+    """
+
+    float_metrics: Mapping[str, float]
+    reference_point: Mapping[str, float]
+
+
+class Role(StrEnum):
+    """On whose behalf a design is evaluated."""
+
+    SEARCH = "search"
+    BASELINE = "baseline"
+    PROBE = "probe"
+
+
+class RunStore(Protocol):
+    """One job's rows, open to the one driver that holds the job.
+
+    Every writing method is one transaction and raises FencedOutError when the job is no longer
+    this driver's.
+    """
+
+    def foundation(self) -> Foundation | None: ...
+
+    def lay_foundation(self, foundation: Foundation) -> None:
+        """Store the foundation.
+
+        Raises:
+            DriftError: another one is stored already.
+        """
+
+    def add_float_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Add figures of the unquantized network to the foundation; repeatable."""
+
+    def last_generation(self) -> GenerationRecord | None: ...
+
+    def genomes(self) -> IntArray:
+        """Return every genome the search proposed in finished generations, in order of
+        (generation, position): (n, n_genes)."""
+
+    def front(self) -> list[Evaluation]:
+        """Return the front as the last finished generation left it, in stable order, each with
+        its metrics, generation and position."""
+
+    def propose(self, role: Role, generation: int, proposals: Sequence[Proposal]) -> None:
+        """Store designs before anything is measured.
+
+        Raises:
+            DriftError: other designs are already stored for this role and generation.
+        """
+
+    def recall(self, keys: Iterable[str]) -> dict[str, dict[str, float]]:
+        """Return the stored measurements among `keys`."""
+
+    def verdicts(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return this job's standing verdicts (reason) on designs that could not be measured."""
+
+    def record(self, outcome: Outcome, *, split: str, choices: Choices | None) -> None:
+        """Store one outcome: a measurement for all jobs, or a verdict for this one."""
+
+    def conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
+        """Fill in the metrics and feasibility of proposed designs of one generation."""
+
+    def finish_generation(
+        self, record: GenerationRecord, evaluations: Sequence[Evaluation]
+    ) -> None:
+        """Conclude the generation's designs and store its record, front and event at once."""
+
+    def add_test_metrics(self, role: Role, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Add `test_…` metrics to designs, by hash."""
+
+    def note(self, kind: str, data: Mapping[str, object]) -> None:
+        """Append an event."""
+
+    def stop_requested(self) -> bool: ...
+
+
+class EvaluationKey(Protocol):
+    """Names a measurement by its content: equal keys, equal results."""
+
+    def __call__(
+        self,
+        choices: Choices | None,
+        arithmetic: Mapping[str, Mapping[str, int | str]],
+        split: str,
+    ) -> str: ...

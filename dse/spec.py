@@ -1,0 +1,254 @@
+"""The one description of a search job, shared by client, API, CLI and worker.
+
+A spec checks its own shape here; whether its names exist is `dse.catalogue.check`'s business.
+"""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dse.design import content_hash
+from dse.errors import SpecError
+
+MAX_BYTES = 1_000_000
+_MAX_NODES = 20_000
+
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+Count = Annotated[int, Field(strict=True)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Params = dict[str, Any]  # checked by the workload or platform that takes them
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reference(_Part):
+    """A workload or platform by name, with its parameters."""
+
+    name: Name
+    params: Params = Field(default_factory=dict)
+
+
+class KnobLine(_Part):
+    """What the layers that a glob matches may choose for one knob; later lines win."""
+
+    knob: Name
+    layers: Name = Field(default="*", description="glob over layer names")
+    choices: Annotated[list[Count], Field(min_length=1, max_length=64)]
+    tie: Name = Field(
+        default="none",
+        description="none: a gene per layer; all: one gene for the line's layers; a knob's name: "
+        "that knob's gene at the same layer; any other name: one gene for all lines that say it",
+    )
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "KnobLine":
+        if len(set(self.choices)) != len(self.choices):
+            raise ValueError(f"choices must not repeat, got {self.choices}")
+        return self
+
+
+class Constraint(_Part):
+    """A bound on a metric; non-strict. `max_increase` counts from the unquantized network."""
+
+    metric: Name
+    max: Finite | None = None
+    min: Finite | None = None
+    max_increase: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Constraint":
+        given = [b for b in ("max", "min", "max_increase") if getattr(self, b) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"a constraint has exactly one of max, min, max_increase, got {given or 'none'}"
+            )
+        return self
+
+
+Baseline = Literal["uniform", "greedy"]
+
+
+class Search(_Part):
+    """How the space is searched; the defaults are MOHAQ's."""
+
+    algorithm: Literal["nsga2"] = "nsga2"
+    population: Annotated[Count, Field(ge=4, le=10_000)] = 40
+    offspring: Annotated[Count, Field(ge=1, le=10_000)] = 10
+    generations: Annotated[Count, Field(ge=1, le=100_000)] = 60
+    seed: Annotated[Count, Field(ge=0, lt=2**63)] = 1
+    baselines: list[Baseline] = Field(
+        default=["uniform", "greedy"], description="what the front is held against"
+    )
+    seed_designs: list[Baseline] = Field(
+        default=[], description="baselines whose front opens the first generation"
+    )
+
+    @model_validator(mode="after")
+    def _seeds_are_baselines(self) -> "Search":
+        for field in ("baselines", "seed_designs"):
+            names = getattr(self, field)
+            if len(set(names)) != len(names):
+                raise ValueError(f"{field} must not repeat, got {names}")
+        missing = set(self.seed_designs) - set(self.baselines)
+        if missing:
+            raise ValueError(
+                f"seed_designs must be among baselines {self.baselines}, got {sorted(missing)}"
+            )
+        return self
+
+
+class Beacons(_Part):
+    """Retrained designs that speak for their neighbours: not in this version."""
+
+    enabled: Literal[False] = False
+
+
+class EvaluationSettings(_Part):
+    """Where and how long designs are measured."""
+
+    pool: Literal["processes", "inline"] = "processes"
+    timeout_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 600.0
+    cache: bool = Field(default=True, description="use what other jobs have measured")
+
+
+class JobSpec(_Part):
+    """A search job."""
+
+    name: Annotated[str, Field(max_length=200)] = ""
+    workload: Reference
+    platforms: Annotated[list[Reference], Field(min_length=1, max_length=8)]
+    knobs: Annotated[list[KnobLine], Field(min_length=1, max_length=1000)]
+    objectives: Annotated[list[Name], Field(min_length=1, max_length=4)]
+    constraints: Annotated[list[Constraint], Field(max_length=50)] = Field(default=[])
+    totals: dict[Name, Annotated[list[Name], Field(min_length=1)]] = Field(default_factory=dict)
+    reference_point: dict[Name, Finite] | None = None
+    search: Search = Search()
+    beacons: Beacons = Beacons()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    priority: Annotated[Count, Field(ge=-1000, le=1000)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "JobSpec":
+        if len(set(self.objectives)) != len(self.objectives):
+            raise ValueError(f"objectives must not repeat, got {self.objectives}")
+        names = [platform.name for platform in self.platforms]
+        if len(set(names)) != len(names):
+            raise ValueError(f"platforms must not repeat, got {names}")
+        point = self.reference_point
+        if point is not None and set(point) != set(self.objectives):
+            raise ValueError(
+                f"reference_point must name exactly the objectives {self.objectives}, "
+                f"got {sorted(point)}"
+            )
+        _refuse_contradictions(self.constraints)
+        return self
+
+    def digest(self) -> str:
+        """Return what names equal searches: SHA-256 of all that may change their results."""
+        told = self.model_dump(mode="json", exclude={"name", "priority", "evaluation"})
+        return content_hash(told)
+
+
+def parse_spec(text: str | bytes) -> JobSpec:
+    """Read a spec from YAML or JSON.
+
+    Raises:
+        SpecError: naming the field, what was given and what is allowed.
+    """
+    return spec_from_data(_load_yaml(text))
+
+
+def read_spec(path: Path) -> JobSpec:
+    """Read a spec file; errors as `parse_spec`."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from error
+    return parse_spec(text)
+
+
+def spec_from_data(data: object) -> JobSpec:
+    """Make a spec from plain data; errors as `parse_spec`."""
+    try:
+        return JobSpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"the job spec does not hold:\n{explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """Say line by line which field is wrong, what was given and what is allowed."""
+    lines = []
+    for item in error.errors(include_url=False):
+        place = ".".join(str(part) for part in item["loc"]) or "(whole)"
+        message = item["msg"].removeprefix("Value error, ")
+        given = item["input"]
+        shown = "" if isinstance(given, dict | list | BaseModel) else f", got {given!r:.80}"
+        lines.append(f"  {place}: {message}{shown if 'got' not in message else ''}")
+    return "\n".join(lines)
+
+
+def _refuse_contradictions(constraints: list[Constraint]) -> None:
+    for metric in {constraint.metric for constraint in constraints}:
+        here = [c for c in constraints if c.metric == metric]
+        low = max((c.min for c in here if c.min is not None), default=None)
+        high = min((c.max for c in here if c.max is not None), default=None)
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f"constraints contradict each other: {metric} at least {low} and at most {high}"
+            )
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without repeated keys."""
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, Any]:  # YAML values may be anything
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise SpecError(f"key {key!r} stands twice, line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+def _load_yaml(text: str | bytes) -> object:
+    size = len(text) if isinstance(text, bytes) else len(text.encode())
+    if size > MAX_BYTES:
+        raise SpecError(f"a job spec has at most {MAX_BYTES} bytes, got {size} or more")
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                raise SpecError("a job spec must be a mapping, got an empty document")
+            _count_nodes(node, set(), [0])
+            data = loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"the job spec is no plain YAML: {error}") from error
+    except RecursionError as error:
+        raise SpecError("the job spec is nested too deeply") from error
+    if not isinstance(data, dict):
+        raise SpecError(f"a job spec must be a mapping, got {type(data).__name__}")
+    return data
+
+
+def _count_nodes(node: yaml.Node, above: set[int], total: list[int]) -> None:
+    """Walk the document as it will be unfolded: aliases count each time they are used."""
+    total[0] += 1
+    if total[0] > _MAX_NODES:
+        raise SpecError(f"a job spec unfolds to at most {_MAX_NODES} YAML nodes, got more")
+    if id(node) in above:
+        raise SpecError("a job spec must not contain itself through an alias")
+    if isinstance(node, yaml.SequenceNode | yaml.MappingNode):
+        inner = above | {id(node)}
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                _count_nodes(part, inner, total)

@@ -1,0 +1,145 @@
+import pytest
+
+from dse.catalogue import check
+from dse.errors import SpecError, UnknownNameError
+from tests.fakes import FakeCatalogue, fake_problem, fake_spec
+
+W = {"knob": "w_bits", "choices": [4, 8]}
+
+
+def test_later_lines_win_and_single_choices_are_no_genes() -> None:
+    problem = fake_problem(
+        knobs=[W, {"knob": "w_bits", "layers": "m*", "choices": [8]}, {**W, "layers": "out"}]
+    )
+
+    space = problem.space
+    assert [gene.name for gene in space.genes] == ["w_bits@in", "w_bits@out"]
+    assert space.fixed["w_bits", "mid"] == 8
+    assert space.fixed["a_bits", "in"] == 16
+    assert space.size == 4
+
+
+def test_tie_all_shares_one_gene_over_layers() -> None:
+    [gene] = fake_problem(knobs=[{**W, "tie": "all"}]).space.genes
+
+    assert gene.targets == (("w_bits", "in"), ("w_bits", "mid"), ("w_bits", "out"))
+
+
+def test_tie_to_a_knob_shares_its_gene_at_each_layer() -> None:
+    knobs = [W, {"knob": "a_bits", "choices": [8, 16], "tie": "w_bits", "layers": "in"}]
+
+    with pytest.raises(SpecError, match="leave a single design"):
+        fake_problem(knobs=[{**W, "layers": "in"}, knobs[1]])
+    space = fake_problem(knobs=knobs).space
+    assert space.fixed["w_bits", "in"] == space.fixed["a_bits", "in"] == 8
+
+
+def test_a_tie_by_name_joins_layers_of_several_lines() -> None:
+    knobs = [{**W, "layers": "in", "tie": "ends"}, {**W, "layers": "out", "tie": "ends"}]
+
+    [gene] = fake_problem(knobs=knobs).space.genes
+
+    assert gene.targets == (("w_bits", "in"), ("w_bits", "out"))
+
+
+def test_ties_of_the_platform_hold_without_being_asked_for() -> None:
+    problem = fake_problem(knobs=[W], platforms=[{"name": "tied-chip"}], constraints=[])
+
+    assert [gene.targets for gene in problem.space.genes] == [
+        (("w_bits", layer), ("a_bits", layer)) for layer in ("in", "mid", "out")
+    ]
+
+
+def test_tied_genes_without_a_common_choice_are_refused() -> None:
+    knobs = [{"knob": "w_bits", "choices": [4]}, {"knob": "a_bits", "choices": [8]}]
+
+    with pytest.raises(SpecError, match="no choice in common: w_bits@in .4,., a_bits@in .8,."):
+        fake_problem(knobs=knobs, platforms=[{"name": "tied-chip"}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"workload": {"name": "nope"}}, "unknown workload 'nope'; allowed: fake, fake-shape"),
+        ({"platforms": [{"name": "nope"}]}, "unknown platform 'nope'; allowed: fake-chip"),
+        ({"knobs": [{"knob": "z", "choices": [2]}]}, "unknown knob 'z'; allowed: w_bits, a_bits"),
+        ({"objectives": ["error", "z"], "reference_point": None}, "unknown metric 'z'; allowed"),
+        ({"constraints": [{"metric": "z", "max": 1}]}, "unknown metric 'z'; allowed: error"),
+        ({"totals": {"z": ["fake-chip.speedup"]}}, "unknown metric 'z'"),
+        ({"totals": {"speedup": ["a.b"]}}, "unknown part of total 'speedup' 'a.b'; allowed: fake"),
+    ],
+)
+def test_unknown_names_are_told_with_the_known_ones(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=message):
+        check(fake_spec(**changes), FakeCatalogue())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"workload": {"name": "fake-shape"}}, "shape without data"),
+        ({"knobs": [{**W, "layers": "L9*"}]}, "'L9.' of knob 'w_bits' matches no layer; allowed"),
+        ({"knobs": [{**W, "choices": [9]}]}, "the catalogue takes .*got .9."),
+        ({"knobs": [{**W, "choices": [3, 4]}]}, "fake-chip takes .2, 4, 8, 16., got .3."),
+        (
+            {"objectives": ["error", "energy_uj"], "reference_point": None},
+            "nothing yields metric 'energy_uj'.*allowed: error, frame_error, memory_mib, speedup",
+        ),
+        (
+            {"constraints": [{"metric": "speedup", "max_increase": 1}]},
+            "max_increase counts from the unquantized network",
+        ),
+        (
+            {"platforms": [{"name": "fake-chip"}, {"name": "tied-chip"}], "knobs": [W]},
+            "'speedup' comes from several platforms: add totals",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        check(fake_spec(**changes), FakeCatalogue())
+
+
+def test_a_knob_that_nothing_honours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeCatalogue, "evaluator_knobs", ())
+    monkeypatch.setattr("tests.fakes.FakePlatform.knobs", {"w_bits": (4, 8)})
+
+    with pytest.raises(SpecError, match="'a_bits' has no effect.*allowed: .'w_bits'."):
+        fake_problem(knobs=[W, {"knob": "a_bits", "choices": [4, 8]}])
+
+
+def test_totals_add_up_what_several_platforms_yield() -> None:
+    problem = fake_problem(
+        platforms=[{"name": "fake-chip"}, {"name": "tied-chip"}],
+        knobs=[W],
+        totals={
+            "memory_mib": ["fake-chip.memory_mib", "tied-chip.memory_mib"],
+            "speedup": ["tied-chip.speedup"],
+        },
+        constraints=[],
+    )
+
+    design = problem.space.decode([0, 0, 0])
+    [costs] = problem.costs([design])
+    [alone] = fake_problem(knobs=[W]).costs([design])
+    assert costs["memory_mib"] == 2 * alone["memory_mib"]
+    assert costs["speedup"] == alone["speedup"]
+
+
+def test_two_platforms_may_not_both_decide_the_arithmetic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    design = fake_problem().space.decode([0] * 6)
+    ruled = fake_problem(platforms=[{"name": "ruled-chip"}])
+    assert ruled.arithmetic(design) == {n: {"tile": 8} for n in ("in", "mid", "out")}
+
+    monkeypatch.setattr("tests.fakes.TiedPlatform.rules", {"tile": 4})
+    both = fake_problem(
+        platforms=[{"name": "ruled-chip"}, {"name": "tied-chip"}],
+        knobs=[W],
+        totals={"memory_mib": ["ruled-chip.memory_mib"], "speedup": ["ruled-chip.speedup"]},
+    )
+    with pytest.raises(SpecError, match="at most one platform may decide the arithmetic"):
+        both.arithmetic(both.space.decode([0, 0, 0]))

@@ -1,0 +1,275 @@
+"""Hand-written stand-ins for the ports: small, honest, in memory."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dse.catalogue import check
+from dse.design import Choices, Design, Evaluation, Layer, NetworkShape, content_hash
+from dse.errors import DriftError, UnknownNameError
+from dse.knobs import KNOBS
+from dse.ports import (
+    FloatArray,
+    Foundation,
+    GenerationRecord,
+    IntArray,
+    Outcome,
+    Proposal,
+    Request,
+    Role,
+    Status,
+)
+from dse.problem import Problem
+from dse.spec import JobSpec, spec_from_data
+
+LAYERS = ("in", "mid", "out")
+
+
+class FakeWorkload:
+    """Three layers whose error grows as their widths shrink."""
+
+    name = "fake"
+    params: Mapping[str, object] = {}
+    metrics: tuple[str, ...] = ("error", "frame_error")
+    shape = NetworkShape(
+        layers=tuple(Layer(name=n, k=8 * (i + 1), n=16) for i, n in enumerate(LAYERS)),
+        vector_parameters=10,
+        elementwise_operations=5,
+    )
+
+
+class FakeShape(FakeWorkload):
+    name = "fake-shape"
+    metrics: tuple[str, ...] = ()
+
+
+class FakePlatform:
+    """Memory by weight bits, speed by both."""
+
+    name = "fake-chip"
+    params: Mapping[str, object] = {}
+    knobs: Mapping[str, tuple[int, ...]] = {"w_bits": (2, 4, 8, 16), "a_bits": (2, 4, 8, 16)}
+    tied: tuple[tuple[str, ...], ...] = ()
+    metrics: tuple[str, ...] = ("memory_mib", "speedup")
+    rules: Mapping[str, int | str] = {}
+    constants: list[dict[str, float | str]] = []
+
+    def arithmetic(self, layer: Layer, values: Mapping[str, int]) -> Mapping[str, int | str]:
+        return self.rules
+
+    def cost(self, shape: NetworkShape, choices: Mapping[str, IntArray]) -> dict[str, FloatArray]:
+        w = np.asarray(KNOBS["w_bits"].choices)[choices["w_bits"]]
+        a = np.asarray(KNOBS["a_bits"].choices)[choices["a_bits"]]
+        weights = np.asarray([layer.weights for layer in shape.layers])
+        return {
+            "memory_mib": (weights * w).sum(axis=1) / 8 / 2**20,
+            "speedup": (weights * 256 / (w * a)).sum(axis=1) / weights.sum(),
+        }
+
+    def breakdown(self, shape: NetworkShape, design: Design) -> list[dict[str, float | str]]:
+        return [{"layer": layer.name} for layer in shape.layers]
+
+
+class TiedPlatform(FakePlatform):
+    name = "tied-chip"
+    knobs: Mapping[str, tuple[int, ...]] = {"w_bits": (4, 8, 16), "a_bits": (4, 8, 16)}
+    tied: tuple[tuple[str, ...], ...] = (("w_bits", "a_bits"),)
+
+
+class RuledPlatform(FakePlatform):
+    name = "ruled-chip"
+    rules: Mapping[str, int | str] = {"tile": 8}
+
+
+class FakeCatalogue:
+    evaluator_knobs = ("w_bits", "a_bits")
+
+    def workload(self, name: str, params: Mapping[str, object]) -> FakeWorkload:
+        found = {"fake": FakeWorkload, "fake-shape": FakeShape}
+        if name not in found:
+            raise UnknownNameError("workload", name, found)
+        return found[name]()
+
+    def platform(self, name: str, params: Mapping[str, object]) -> FakePlatform:
+        kinds = (FakePlatform, TiedPlatform, RuledPlatform)
+        found = {kind.name: kind for kind in kinds}
+        if name not in found:
+            raise UnknownNameError("platform", name, found)
+        return found[name]()
+
+
+def spec_data(**changes: object) -> dict[str, object]:
+    data: dict[str, object] = {
+        "name": "test",
+        "workload": {"name": "fake"},
+        "platforms": [{"name": "fake-chip"}],
+        "knobs": [
+            {"knob": "w_bits", "choices": [2, 4, 8, 16]},
+            {"knob": "a_bits", "choices": [2, 4, 8, 16]},
+            {"knob": "a_bits", "layers": "out", "choices": [4, 8, 16]},
+        ],
+        "objectives": ["error", "speedup"],
+        "constraints": [
+            {"metric": "memory_mib", "max": 0.0008},
+            {"metric": "error", "max_increase": 30.0},
+        ],
+        "reference_point": {"error": 60.0, "speedup": 1.0},
+        "search": {"population": 12, "offspring": 6, "generations": 6, "seed": 3},
+    }
+    return {**data, **changes}
+
+
+def fake_spec(**changes: object) -> JobSpec:
+    return spec_from_data(spec_data(**changes))
+
+
+def fake_problem(**changes: object) -> Problem:
+    return check(fake_spec(**changes), FakeCatalogue())
+
+
+def fake_error(choices: Choices | None) -> float:
+    """Return an error that falls with every bit, unevenly by layer."""
+    if choices is None:
+        return 10.0
+    loss = 0.0
+    for i, layer in enumerate(LAYERS):
+        loss += (i + 1.3) * 2.0 ** (3 - choices["w_bits"][layer])
+        loss += (4.1 - i) * 2.0 ** (3 - choices["a_bits"][layer])
+    return 10.0 + loss
+
+
+def evaluate(request: Request) -> dict[str, float]:
+    error = fake_error(request.choices) + (0.5 if request.split == "test" else 0.0)
+    return {"error": error, "frame_error": error / 2}
+
+
+def fake_key(
+    choices: Choices | None, arithmetic: Mapping[str, Mapping[str, int | str]], split: str
+) -> str:
+    told = None if choices is None else {k: dict(v) for k, v in choices.items()}
+    return content_hash([told, {k: dict(v) for k, v in arithmetic.items()}, split])
+
+
+class FakePool:
+    """Answers in reverse order; `outcome` may be told to misbehave."""
+
+    capacity = 2
+
+    def __init__(self, outcome: Callable[[Request], Outcome] | None = None) -> None:
+        self.outcome = outcome or good_outcome
+        self.waiting: list[Request] = []
+        self.ran: list[Request] = []
+        self.cancelled = False
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.waiting += requests
+
+    def poll(self, timeout_s: float) -> list[Outcome]:
+        batch = [self.waiting.pop() for _ in range(min(3, len(self.waiting)))]
+        self.ran += batch
+        return [self.outcome(request) for request in batch]
+
+    def cancel(self) -> None:
+        self.waiting.clear()
+        self.cancelled = True
+
+    def close(self) -> None:
+        self.cancel()
+
+
+def good_outcome(request: Request) -> Outcome:
+    return Outcome(key=request.key, status=Status.OK, metrics=evaluate(request))
+
+
+class MemoryStore:
+    """A RunStore in dictionaries. Give it to a second search to resume the first."""
+
+    def __init__(self) -> None:
+        self.laid: Foundation | None = None
+        self.extra: dict[str, float] = {}
+        self.records: list[GenerationRecord] = []
+        self.proposals: dict[tuple[Role, int], list[Proposal]] = {}
+        self.evaluations: dict[tuple[Role, int], list[Evaluation]] = {}
+        self.measured: dict[str, dict[str, float]] = {}
+        self.refused: dict[str, str] = {}
+        self.test: dict[tuple[Role, str], Mapping[str, float]] = {}
+        self.notes: list[str] = []
+        self.stop = False
+
+    def foundation(self) -> Foundation | None:
+        return self.laid
+
+    def lay_foundation(self, foundation: Foundation) -> None:
+        self.laid = foundation
+
+    def add_float_metrics(self, metrics: Mapping[str, float]) -> None:
+        self.extra |= metrics
+
+    def last_generation(self) -> GenerationRecord | None:
+        return self.records[-1] if self.records else None
+
+    def genomes(self) -> IntArray:
+        rows = [
+            p.genome
+            for g in range(len(self.records))
+            for p in self.proposals[Role.SEARCH, g]
+            if p.genome is not None
+        ]
+        return np.asarray(rows, dtype=np.int64)
+
+    def front(self) -> list[Evaluation]:
+        if not self.records:
+            return []
+        known = {
+            e.design.hash: e
+            for (role, _), rows in self.evaluations.items()
+            if role is Role.SEARCH
+            for e in rows
+        }
+        return [known[design_hash] for design_hash in self.records[-1].front]
+
+    def propose(self, role: Role, generation: int, proposals: Sequence[Proposal]) -> None:
+        stored = self.proposals.setdefault((role, generation), list(proposals))
+        if [p.design.hash for p in stored] != [p.design.hash for p in proposals]:
+            raise DriftError("other designs are stored")
+
+    def recall(self, keys: Iterable[str]) -> dict[str, dict[str, float]]:
+        return {key: self.measured[key] for key in keys if key in self.measured}
+
+    def verdicts(self, keys: Iterable[str]) -> dict[str, str]:
+        return {key: self.refused[key] for key in keys if key in self.refused}
+
+    def record(self, outcome: Outcome, *, split: str, choices: Choices | None) -> None:
+        if outcome.metrics is None:
+            self.refused[outcome.key] = f"{outcome.status}: {outcome.reason}"
+            return
+        assert outcome.key not in self.measured, "no network is run twice"
+        self.measured[outcome.key] = dict(outcome.metrics)
+
+    def conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
+        self.evaluations[role, evaluations[0].generation] = list(evaluations)
+
+    def finish_generation(
+        self, record: GenerationRecord, evaluations: Sequence[Evaluation]
+    ) -> None:
+        assert record.number == len(self.records)
+        self.conclude(Role.SEARCH, evaluations)
+        self.records.append(record)
+
+    def add_test_metrics(self, role: Role, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        self.test |= {(role, h): m for h, m in metrics.items()}
+
+    def note(self, kind: str, data: Mapping[str, object]) -> None:
+        self.notes.append(kind)
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+    def results(self) -> object:
+        """Return everything that must not depend on how the run went."""
+        records = [
+            replace(r, counts={k: v for k, v in r.counts.items() if k != "cached"})
+            for r in self.records
+        ]
+        return (records, self.evaluations, self.laid, self.extra, self.test)
