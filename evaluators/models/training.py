@@ -1,0 +1,134 @@
+"""Training of frame taggers on chunks of utterances."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from dse.errors import SpecError
+from dse.ports import Progress
+from evaluators.models.sru import Dropout
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How to train.
+
+    Attributes:
+        steps: batches.
+        learning_rate: of Adam, after a linear warm-up; falls linearly to `last_rate` times it.
+        warmup: steps; at most a quarter of all.
+        smoothing: share of a frame's target spread over all classes.
+        clip: largest norm of the gradient.
+    """
+
+    steps: int
+    learning_rate: float = 4e-3
+    warmup: int = 50
+    last_rate: float = 0.02
+    dropout: float = 0.1
+    smoothing: float = 0.1
+    clip: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, 0-based."""
+        warmup = min(self.warmup, max(1, self.steps // 4))
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        left = (self.steps - step) / max(1, self.steps - warmup)
+        return self.learning_rate * (self.last_rate + (1 - self.last_rate) * left)
+
+
+class Chunks:
+    """Pieces of equal length cut from utterances.
+
+    An epoch cuts each utterance into consecutive chunks from a random offset on; what is left
+    over at its ends is out for that epoch.
+
+    Args:
+        utterances: features (frames, inputs) with labels (frames,).
+        length: frames of a chunk.
+        size: chunks of a batch; fewer if the utterances yield fewer.
+
+    Raises:
+        SpecError: no utterance is long enough.
+    """
+
+    def __init__(self, utterances: Sequence[Batch], *, length: int = 50, size: int = 64) -> None:
+        frames = np.array([len(labels) for _, labels in utterances], dtype=np.int64)
+        self._counts = frames // length
+        if not self._counts.sum():
+            raise SpecError(f"training needs an utterance of at least {length} frames, got none")
+        self._spare = frames % length
+        self._first = np.cumsum(frames) - frames
+        self._features = torch.cat([features for features, _ in utterances])
+        self._labels = torch.cat([labels for _, labels in utterances])
+        self._length = length
+        self._size = min(size, int(self._counts.sum()))
+
+    def batches(self, random: np.random.Generator) -> Iterator[Batch]:
+        """Yield features (size, length, inputs) and labels (size, length), without end."""
+        while True:
+            starts = self._starts(random)
+            for at in range(0, len(starts) - self._size + 1, self._size):
+                rows = starts[at : at + self._size, None] + np.arange(self._length)
+                index = torch.from_numpy(rows)
+                yield self._features[index], self._labels[index]
+
+    def _starts(self, random: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        offsets = self._first + random.integers(self._spare + 1)
+        number = np.arange(self._counts.sum()) - np.repeat(
+            np.cumsum(self._counts) - self._counts, self._counts
+        )
+        starts = np.repeat(offsets, self._counts) + number * self._length
+        return random.permutation(starts)
+
+
+def train(
+    model: nn.Module,
+    batches: Iterator[Batch],
+    course: Course,
+    *,
+    generator: torch.Generator,
+    progress: Progress,
+    label: str = "training",
+) -> None:
+    """Train a tagger in place with Adam; the same inputs give the same weights, provided that
+    torch runs on the same number of threads (`one_thread`).
+
+    Args:
+        model: takes features and a `Dropout`, returns scores (batch, time, classes).
+        generator: draws the dropout masks.
+    """
+    noise = Dropout(rate=course.dropout, generator=generator)
+    adam = torch.optim.Adam(model.parameters(), lr=course.learning_rate)
+    for step in range(course.steps):
+        adam.param_groups[0]["lr"] = course.rate(step)
+        features, labels = next(batches)
+        adam.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss(model(features, noise), labels, smoothing=course.smoothing))
+        nn.utils.clip_grad_norm_(model.parameters(), course.clip)
+        adam.step()
+        progress(label, step + 1, course.steps)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread for a while: sums come out in another order on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def loss(scores: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
+    """Return the mean cross-entropy of scores (batch, time, classes) for labels (batch, time)."""
+    return cross_entropy(scores.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
