@@ -1,0 +1,65 @@
+"""What can be told of evaluations without loading torch."""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+
+from dse.design import Choices, Design, content_hash
+from dse.errors import EvaluationError
+
+HONOURED = ("w_bits", "a_bits")
+"""Knobs that the accuracy evaluator obeys."""
+
+VERSION = 1
+"""Raised whenever the same design would get other metrics than before."""
+
+
+def evaluation_key(
+    *,
+    workload: str,
+    digest: str,
+    choices: Choices | None,
+    arithmetic: Mapping[str, Mapping[str, int | str]],
+    split: str,
+) -> str:
+    """Return the content key of a measurement: SHA-256 (hex) over all that it depends on.
+
+    Args:
+        workload: registry name.
+        digest: the network's, over data and weights.
+        choices: the design; values at their neutral make no difference. None is the float
+            network, which is not the design that stands at neutral everywhere.
+        arithmetic: layer -> what the platform said of it; layers with nothing said make no
+            difference.
+        split: "search" or "test".
+    """
+    return content_hash(
+        {
+            "version": VERSION,
+            "torch": _torch_version(),
+            "workload": workload,
+            "network": digest,
+            "design": None if choices is None else Design(choices).hash,
+            "arithmetic": {layer: dict(said) for layer, said in arithmetic.items() if said},
+            "split": split,
+        }
+    )
+
+
+def finite_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return `metrics` as plain floats.
+
+    Raises:
+        EvaluationError: one of them is not finite.
+    """
+    plain = {name: float(value) for name, value in metrics.items()}
+    for name, value in plain.items():
+        if not math.isfinite(value):
+            raise EvaluationError(f"metric {name!r} must be finite, got {value}")
+    return plain
+
+
+@cache
+def _torch_version() -> str:
+    return metadata.version("torch")

@@ -1,0 +1,171 @@
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.connection import wait
+from typing import final
+
+from dse.errors import EvaluationError, SpecError
+from dse.ports import Outcome, Request, Status
+from evaluators.pools.attempt import timed_out
+from evaluators.pools.backlog import Backlog
+from evaluators.pools.slot import Slot
+
+ACCURACY = "evaluators.accuracy:make_evaluator"
+"""Target of a real search; its arguments are (workload, params, places)."""
+
+_LOAD_ATTEMPTS = 3
+
+
+@final
+class ProcessPool:
+    """Evaluates in spawned processes, one long-lived child a slot.
+
+    Children start when there is work for them and load the evaluator once. A child that dies or
+    overruns a timeout costs the one request it worked on; another takes its place. Submit and
+    poll from one thread: on Linux a child is killed when the thread that started it ends.
+    """
+
+    def __init__(
+        self, target: str, *, arguments: tuple[object, ...] = (), slots: int | None = None
+    ) -> None:
+        """Say what the children run; none is started yet.
+
+        Args:
+            target: "package.module:function" that returns the evaluator's function.
+            arguments: plain data that the function is called with.
+            slots: children at the same time; the cores open to this process if None.
+        """
+        if slots is not None and slots < 1:
+            raise SpecError(f"slots must be at least 1, got {slots}")
+        self._target = target
+        self._arguments = arguments
+        self._capacity = available_cores() if slots is None else slots
+        self._backlog = Backlog()
+        self._slots: list[Slot] = []
+        self._finished: list[Outcome] = []
+        self._failed_loads = 0
+        self._closed = False
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        if self._closed:
+            raise ValueError("the pool is closed")
+        self._backlog.add([_plain(request) for request in requests])
+        self._dispatch()
+
+    def poll(self, timeout_s: float) -> list[Outcome]:
+        """Return what has finished, waiting at most `timeout_s` for the first.
+
+        Raises:
+            EvaluationError: the evaluator cannot be loaded.
+        """
+        end = time.monotonic() + timeout_s
+        while self._backlog.unanswered:
+            self._receive(0.0 if self._finished else self._patience(end))
+            self._expire()
+            self._dispatch()
+            if self._finished or time.monotonic() >= end:
+                break
+        outcomes, self._finished = self._finished, []
+        self._backlog.answer(outcomes)
+        return outcomes
+
+    def cancel(self) -> None:
+        self._backlog.clear()
+        self._finished.clear()
+        self._end([slot for slot in self._slots if slot.request is not None])
+
+    def close(self) -> None:
+        self._closed = True
+        self._backlog.clear()
+        self._finished.clear()
+        self._end(list(self._slots))
+
+    def _dispatch(self) -> None:
+        for slot in [slot for slot in self._slots if slot.idle]:
+            if not self._backlog.waiting:
+                return
+            self._send(slot, self._backlog.take())
+        loading = sum(not slot.ready for slot in self._slots)
+        free = self._capacity - len(self._slots)
+        for _ in range(min(free, self._backlog.waiting - loading)):
+            self._slots.append(Slot(self._target, self._arguments))
+
+    def _send(self, slot: Slot, request: Request) -> None:
+        try:
+            slot.send(request)
+        except OSError:
+            # It died while idle: the request has not begun and loses nothing.
+            self._backlog.put_back(request)
+            self._end([slot])
+
+    def _patience(self, end: float) -> float:
+        deadlines = [slot.deadline for slot in self._slots if slot.request is not None]
+        return max(0.0, min([end, *deadlines]) - time.monotonic())
+
+    def _receive(self, timeout_s: float) -> None:
+        slots: dict[object, Slot] = {slot.connection: slot for slot in self._slots}
+        for connection in wait([slot.connection for slot in self._slots], timeout_s):
+            slot = slots[connection]
+            try:
+                self._hear(slot, slot.connection.recv())
+            except (EOFError, ConnectionError):
+                self._bury(slot)
+
+    def _hear(self, slot: Slot, message: Outcome | str | None) -> None:
+        if isinstance(message, Outcome):
+            self._finished.append(message)
+            slot.request = None
+        elif message is None:
+            slot.ready = True
+            self._failed_loads = 0
+        else:
+            self._end([slot])
+            raise EvaluationError(f"the evaluator cannot be loaded: {message}")
+
+    def _bury(self, slot: Slot) -> None:
+        death = f"the evaluator's process {slot.death()}"
+        request, ready = slot.request, slot.ready
+        self._end([slot])
+        if request is not None:
+            seconds = time.monotonic() - slot.started
+            self._finished.append(
+                Outcome(key=request.key, status=Status.LOST, reason=death, seconds=seconds)
+            )
+        elif not ready:
+            self._failed_loads += 1
+            if self._failed_loads >= _LOAD_ATTEMPTS:
+                raise EvaluationError(f"{death} while loading, {self._failed_loads} times over")
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for slot in list(self._slots):
+            if slot.request is not None and slot.deadline <= now:
+                self._finished.append(timed_out(slot.request, now - slot.started))
+                self._end([slot])
+
+    def _end(self, slots: Sequence[Slot]) -> None:
+        Slot.end(slots)
+        self._slots = [slot for slot in self._slots if slot not in slots]
+
+
+def available_cores() -> int:
+    """Return how many cores this process may run on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _plain(request: Request) -> Request:
+    """Copy the request's mappings into dicts: a frozen design's own do not pickle."""
+    choices = request.choices
+    return replace(
+        request,
+        choices=None if choices is None else {knob: dict(choices[knob]) for knob in choices},
+        arithmetic={layer: dict(said) for layer, said in request.arithmetic.items()},
+    )

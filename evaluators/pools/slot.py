@@ -1,0 +1,110 @@
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from typing import final
+
+from dse.errors import EvaluationError
+from dse.ports import Outcome, Request
+from evaluators.pools.child import serve
+
+_CONTEXT = multiprocessing.get_context("spawn")
+_GRACE_S = 0.5
+
+
+@final
+class Slot:
+    """One child process, as its pool sees it.
+
+    Attributes:
+        ready: it has loaded its evaluator.
+        request: what it works on.
+        started: when it got that request, by the monotonic clock.
+    """
+
+    def __init__(self, target: str, arguments: tuple[object, ...]) -> None:
+        """Start the child and return at once; it reports when it has loaded."""
+        self.ready = False
+        self.request: Request | None = None
+        self.started = 0.0
+        ours, theirs = _CONTEXT.Pipe()
+        self.connection: Connection[Request, Outcome | str | None] = ours
+        self._process = _CONTEXT.Process(
+            target=serve, args=(theirs, target, arguments, os.getpid()), daemon=True
+        )
+        try:
+            with _interrupts_held():
+                self._process.start()
+        except OSError as error:
+            ours.close()
+            raise EvaluationError(f"no process could be started: {error}") from error
+        finally:
+            theirs.close()
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and self.request is None
+
+    @property
+    def deadline(self) -> float:
+        """When its request runs out of time, by the monotonic clock."""
+        assert self.request is not None
+        return self.started + self.request.timeout_s
+
+    def send(self, request: Request) -> None:
+        """Hand over a request; raises OSError if the child is gone."""
+        self.connection.send(request)
+        self.request = request
+        self.started = time.monotonic()
+
+    def death(self) -> str:
+        """Say how the child ended, once its pipe has closed."""
+        self._process.join(_GRACE_S)
+        code = self._process.exitcode
+        if code is None:
+            return "closed its pipe"
+        return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
+
+    @staticmethod
+    def end(slots: "Iterable[Slot]") -> None:
+        """End the children, by force where SIGTERM is not enough; no zombie stays."""
+        ended = [slot._process for slot in slots]
+        for process in ended:
+            process.terminate()
+        patience = time.monotonic() + _GRACE_S
+        for process in ended:
+            process.join(max(0.0, patience - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+        for process in ended:
+            process.join()
+            process.close()
+        for slot in slots:
+            slot.connection.close()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back in this thread, and for good in a child started meanwhile.
+
+    Ctrl-C reaches the whole process group: the parent decides, a child must not die of it, not
+    even before it has said so itself.
+    """
+    # Starting the tracker by itself first: it would lift the block on SIGINT again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,40 @@
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The integer codes of one tensor: clamp(round_half_up(scale * v), low, high).
+
+    Attributes:
+        scale: codes per unit of the real value; 0 for a tensor that is zero everywhere, whose
+            codes are all 0.
+        low: smallest code.
+        high: largest code.
+    """
+
+    scale: float
+    low: int
+    high: int
+
+    @property
+    def step(self) -> float:
+        """Real value of one code; 0 where the scale is 0."""
+        return 1.0 / self.scale if self.scale else 0.0
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude of a code."""
+        return max(-self.low, self.high)
+
+    def codes(self, values: Tensor) -> Tensor:
+        """Return the codes of `values` as integers held in its own float dtype and shape."""
+        return round_half_up((values * self.scale).clamp_(self.low, self.high))
+
+
+def round_half_up(values: Tensor) -> Tensor:
+    """Round to floor(v + 1/2), exactly: 0.5 -> 1, -0.5 -> 0, -1.5 -> -1."""
+    # v + 0.5 itself rounds: 0.49999997 + 0.5 is 1.0 in float32. v - floor(v) does not.
+    floor = values.floor()
+    return floor.add_(values.sub(floor).ge_(0.5))

@@ -1,0 +1,115 @@
+"""Requests, and evaluators that a pool's process loads by name. Loads no torch."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from dse.design import Choices
+from dse.errors import EvaluationError
+from dse.ports import Outcome, Pool, Request
+
+Evaluate = Callable[[Request], Mapping[str, float]]
+
+
+def request(key: str, choices: Choices | None = None, *, timeout_s: float = 60.0) -> Request:
+    return Request(key=key, choices=choices, arithmetic={}, split="search", timeout_s=timeout_s)
+
+
+def collect(pool: Pool, count: int) -> dict[str, Outcome]:
+    found: dict[str, Outcome] = {}
+    end = time.monotonic() + 60
+    while len(found) < count:
+        assert time.monotonic() < end, f"only {sorted(found)} came back"
+        found |= {outcome.key: outcome for outcome in pool.poll(1.0)}
+    return found
+
+
+class Unpicklable(Exception):
+    """Cannot cross a process, nor even be told."""
+
+    def __init__(self) -> None:
+        self.cause = lambda: None
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text either")
+
+
+def echo() -> Evaluate:
+    """Answer with the length of the key; a design's sum if it has one."""
+    return _echo
+
+
+def obedient(folder: str = ".") -> Evaluate:
+    """Do what the request's key says: "echo-…", "raise-…", "nan-…", "sleep-SECONDS-…"."""
+
+    def evaluate(request: Request) -> Mapping[str, float]:
+        order, _, rest = request.key.partition("-")
+        if order == "sleep":
+            time.sleep(float(rest.partition("-")[0]))
+        elif order in _DEEDS:
+            _DEEDS[order]()
+        elif order == "once":
+            _die_the_first_time(Path(folder) / request.key)
+        elif order == "nan":
+            return {"error": float("nan")}
+        elif order == "pid":
+            return {"error": float(os.getpid())}
+        return _echo(request)
+
+    return evaluate
+
+
+def refusing() -> NoReturn:
+    raise EvaluationError("the corpus has been eaten")
+
+
+def dying() -> NoReturn:
+    os._exit(7)
+
+
+def dying_once(folder: str) -> Evaluate:
+    _die_the_first_time(Path(folder) / "load")
+    return _echo
+
+
+def _echo(request: Request) -> Mapping[str, float]:
+    choices = request.choices or {}
+    total = sum(value for values in choices.values() for value in values.values())
+    return {"error": float(total or len(request.key))}
+
+
+def _die_the_first_time(mark: Path) -> None:
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _raise() -> NoReturn:
+    raise ValueError("bits must be 2..8, got 9")
+
+
+def _raise_huge() -> NoReturn:
+    raise ValueError("x" * 10_000_000)
+
+
+def _raise_unpicklable() -> NoReturn:
+    raise Unpicklable
+
+
+def _ignore_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+
+_DEEDS: Mapping[str, Callable[[], None]] = {
+    "raise": _raise,
+    "huge": _raise_huge,
+    "unpicklable": _raise_unpicklable,
+    "stubborn": _ignore_sigterm,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: os._exit(3),
+    "print": lambda: print("noise on standard output", flush=True),
+}

@@ -1,0 +1,113 @@
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from dse.design import Choices
+from dse.errors import EvaluationError, SpecError, UnknownNameError
+from dse.ports import Request
+from evaluators.accuracy import AccuracyEvaluator, make_evaluator
+from evaluators.registry import Places
+from tests.evaluators.fake_network import TinyNetwork
+
+_DESIGNS: list[Choices | None] = [
+    None,
+    {},
+    {"w_bits": {"first": 2, "out": 4}, "a_bits": {"second": 3}},
+    {"w_bits": {"first": 8, "second": 2, "out": 2}, "a_bits": {"first": 2, "out": 8}},
+    {"w_bits": {"first": 2, "second": 2, "out": 2}, "a_bits": {"first": 2, "second": 2}},
+]
+
+
+def _request(
+    choices: Choices | None,
+    *,
+    arithmetic: Mapping[str, Mapping[str, int | str]] | None = None,
+    split: str = "search",
+) -> Request:
+    return Request(
+        key="k", choices=choices, arithmetic=arithmetic or {}, split=split, timeout_s=60.0
+    )
+
+
+def test_order_of_designs_and_instance_make_no_difference() -> None:
+    first, second = AccuracyEvaluator(TinyNetwork()), AccuracyEvaluator(TinyNetwork())
+
+    forward = [first.evaluate(_request(choices)) for choices in _DESIGNS]
+    backward = [second.evaluate(_request(choices)) for choices in reversed(_DESIGNS)]
+
+    assert forward == backward[::-1]
+    assert len({metrics["spread"] for metrics in forward}) == len(_DESIGNS)
+
+
+def test_float_network_is_the_unchanged_model() -> None:
+    network = TinyNetwork()
+
+    assert AccuracyEvaluator(network).evaluate(_request(None)) == network.measure(
+        network.model(), "search"
+    )
+
+
+def test_fewer_bits_lose_more() -> None:
+    evaluator = AccuracyEvaluator(TinyNetwork())
+    layers = TinyNetwork().shape.names
+
+    errors = [
+        evaluator.evaluate(
+            _request({"w_bits": dict.fromkeys(layers, b), "a_bits": dict.fromkeys(layers, b)})
+        )["error"]
+        for b in (16, 8, 4, 2)
+    ]
+
+    assert errors == sorted(errors)
+    assert errors[0] < 1.0 < errors[-1]
+
+
+def test_splits_are_measured_apart() -> None:
+    evaluator = AccuracyEvaluator(TinyNetwork())
+
+    search = evaluator.evaluate(_request({}, split="search"))
+    test = evaluator.evaluate(_request({}, split="test"))
+
+    assert search != test
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "message"),
+    [
+        ({"w_bits": {"first": 9}}, SpecError, "w_bits at layer 'first' must be one of .* got 9"),
+        ({"w_bits": {"third": 8}}, UnknownNameError, "unknown layer 'third'; allowed: first"),
+        ({"z_bits": {"first": 8}}, UnknownNameError, "unknown knob 'z_bits'"),
+    ],
+)
+def test_designs_that_cannot_be_obeyed_are_refused(
+    choices: Choices, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        AccuracyEvaluator(TinyNetwork()).evaluate(_request(choices))
+
+
+def test_arithmetic_that_is_not_known_is_refused() -> None:
+    evaluator = AccuracyEvaluator(TinyNetwork())
+
+    assert evaluator.evaluate(_request({}, arithmetic={"first": {}}))
+    with pytest.raises(SpecError, match="arithmetic at layer 'first'.*tile"):
+        evaluator.evaluate(_request({}, arithmetic={"first": {"tile": 8}}))
+    with pytest.raises(UnknownNameError, match="layer 'third'"):
+        evaluator.evaluate(_request({}, arithmetic={"third": {}}))
+
+
+def test_metric_that_is_not_finite_is_an_error() -> None:
+    class Broken(TinyNetwork):
+        def measure(self, model: nn.Module, split: str) -> dict[str, float]:
+            return {"error": math.nan}
+
+    with pytest.raises(EvaluationError, match="'error' must be finite, got nan"):
+        AccuracyEvaluator(Broken()).evaluate(_request({}))
+
+
+def test_shape_only_workload_has_nothing_to_measure(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="'mohaq-sru' is shape-only"):
+        make_evaluator("mohaq-sru", {}, Places(home=tmp_path))
