@@ -1,0 +1,43 @@
+"""Whether a run repeats what is stored of it."""
+
+from collections.abc import Iterable, Sequence
+
+from dse.errors import DriftError, StoreError
+from dse.ports import Foundation, Role
+
+
+def refuse_other_foundation(stored: Foundation, given: Foundation) -> None:
+    """Raise DriftError unless `given` is what the job began on.
+
+    Figures that were added to the float network's since then do not matter.
+    """
+    added = {**stored.float_metrics, **given.float_metrics}
+    if stored.reference_point != given.reference_point or added != stored.float_metrics:
+        raise DriftError(f"the job began on {stored}, this run would on {given}")
+
+
+def refuse_other_designs(
+    role: Role, generation: int, stored: Sequence[str], proposed: Sequence[str]
+) -> None:
+    """Raise DriftError, naming the first difference, unless the hashes agree in order."""
+    place = f"{role} generation {generation}"
+    for position, (theirs, ours) in enumerate(zip(stored, proposed, strict=False)):
+        if theirs != ours:
+            raise DriftError(
+                f"{place}, position {position}: design {theirs} is stored, "
+                f"this run proposes {ours}; was the job begun by another release?"
+            )
+    if len(stored) != len(proposed):
+        raise DriftError(
+            f"{place}: {len(stored)} designs are stored, this run proposes {len(proposed)}; "
+            "was the job begun by another release?"
+        )
+
+
+def refuse_repeats(role: Role, known: Iterable[str], hashes: Sequence[str]) -> None:
+    """Raise StoreError when a design was proposed before, or twice."""
+    seen = set(known)
+    for design_hash in hashes:
+        if design_hash in seen:
+            raise StoreError(f"design {design_hash} was proposed before as {role} in this job")
+        seen.add(design_hash)

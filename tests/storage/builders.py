@@ -1,0 +1,102 @@
+"""Small values that the storage tests are made of."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Engine
+
+from dse.design import Design, Evaluation
+from dse.ports import Foundation, GenerationRecord, Outcome, Proposal, Role, Status
+from dse.spec import JobSpec, spec_from_data
+from storage.leases import Lease, Owner, claim
+from storage.run_store import SqlRunStore
+
+FOUNDATION = Foundation(float_metrics={"error": 10.0}, reference_point={"error": 40.0})
+
+
+def spec(seed: int = 1) -> JobSpec:
+    return spec_from_data(
+        {
+            "name": "tiny",
+            "workload": {"name": "toy"},
+            "platforms": [{"name": "chip"}],
+            "knobs": [{"knob": "w_bits", "choices": [2, 4, 8]}],
+            "objectives": ["error", "memory_mib"],
+            "search": {"seed": seed},
+        }
+    )
+
+
+def design(number: int) -> Design:
+    """Design 0, 1, …: its digits in base 3 choose the bits of three layers."""
+    digits = [number // 3**i % 3 for i in range(3)]
+    return Design({"w_bits": {f"L{i}": (2, 4, 8)[d] for i, d in enumerate(digits)}})
+
+
+def proposal(number: int) -> Proposal:
+    return Proposal(
+        design=design(number),
+        genome=(number % 3, number // 3 % 3, number // 9 % 3),
+        costs={"memory_mib": 0.1 * number},
+        violation=0.0,
+        key=f"key-{number}",
+    )
+
+
+def proposals(numbers: Iterable[int]) -> list[Proposal]:
+    return [proposal(number) for number in numbers]
+
+
+def measured(number: int, *, error: float | None = None) -> Outcome:
+    metrics = {"error": 100.0 / (number + 3) if error is None else error}
+    return Outcome(key=f"key-{number}", status=Status.OK, metrics=metrics, seconds=0.5)
+
+
+def evaluation(number: int, generation: int, position: int) -> Evaluation:
+    metrics = measured(number).metrics
+    assert metrics is not None
+    return Evaluation(
+        design=design(number),
+        metrics={**metrics, **proposal(number).costs},
+        feasible=True,
+        origin="base",
+        generation=generation,
+        position=position,
+        key=f"key-{number}",
+    )
+
+
+def evaluations(numbers: Sequence[int], generation: int) -> list[Evaluation]:
+    return [evaluation(n, generation, position) for position, n in enumerate(numbers)]
+
+
+def record(generation: int, front: Iterable[int], *, designs: int = 0) -> GenerationRecord:
+    return GenerationRecord(
+        number=generation,
+        state={"generation": generation, "rng": str(2**127 + generation)},
+        hypervolume=1.0 + generation / 3,
+        front=tuple(design(number).hash for number in front),
+        counts={"designs": designs, "measured": designs, "cached": 0, "screened": 0, "failed": 0},
+    )
+
+
+def ghost() -> Owner:
+    """An owner whose process is gone: the id is in use, by a process that began later."""
+    return replace(Owner.current(), started=Owner.current().started - 1000)
+
+
+def take(engine: Engine, job_id: str, owner: Owner | None = None) -> Lease:
+    lease = claim(engine, job_id, owner or ghost())
+    assert lease is not None
+    return lease
+
+
+def run_generation(
+    store: SqlRunStore, generation: int, numbers: Sequence[int], front: Iterable[int]
+) -> None:
+    store.propose(Role.SEARCH, generation, proposals(numbers))
+    for number in numbers:
+        store.record(measured(number), split="search", choices=design(number).choices)
+    store.finish_generation(
+        record(generation, front, designs=len(numbers)), evaluations(numbers, generation)
+    )
