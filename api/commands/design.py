@@ -1,0 +1,158 @@
+"""`dse cost` and `dse evaluate`: one design, looked at closely. Neither repairs; both refuse."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from api import bootstrap
+from api.assignments import design_from, params_from
+from api.console import Bars, figure, heading, out
+from api.settings import read_settings
+from dse.design import Design
+from dse.errors import SpecError
+from dse.metrics import TEST_PREFIX
+from dse.ports import Platform, Workload
+from dse.problem import ambiguous_metrics, costs_of
+
+WorkloadName = Annotated[str, typer.Option("--workload", help="see `dse workloads`")]
+PlatformNames = Annotated[
+    list[str], typer.Option("--platform", help="see `dse platforms`; may be repeated")
+]
+Params = Annotated[
+    list[str],
+    typer.Option("--param", help="NAME=VALUE of the platforms, or NAME.KEY=VALUE of one by name"),
+]
+WorkloadParams = Annotated[
+    list[str], typer.Option("--workload-param", help="NAME=VALUE of the workload")
+]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="KNOB=VALUE or KNOB@LAYERS=VALUE (glob); later ones win"),
+]
+DesignSource = Annotated[
+    str | None,
+    typer.Option("--design", help="a stored design's hash (or its beginning), or a JSON file"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+
+
+def cost(
+    workload: WorkloadName,
+    platform: PlatformNames,
+    param: Params = [],  # noqa: B006
+    workload_param: WorkloadParams = [],  # noqa: B006
+    set_: Settings = [],  # noqa: B006
+    design: DesignSource = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cost a design on a platform; no network is run.
+
+    \b
+    dse cost --workload mohaq-sru --platform silago --set w_bits=4 --set a_bits=4
+    dse cost --workload mohaq-sru --platform bitfusion --param mode=latency \\
+        --set w_bits=2 --set a_bits=2 --set 'a_bits@FC=4' --json
+    """
+    network = bootstrap.catalogue(read_settings()).workload(workload, params_from(workload_param))
+    platforms = _platforms(platform, param)
+    chosen = _design(network, set_, design)
+    _show(network, platforms, chosen, _costs(network, platforms, chosen), as_json)
+
+
+def evaluate(
+    workload: WorkloadName,
+    platform: PlatformNames,
+    param: Params = [],  # noqa: B006
+    workload_param: WorkloadParams = [],  # noqa: B006
+    set_: Settings = [],  # noqa: B006
+    design: DesignSource = None,
+    split: Annotated[str, typer.Option(help="search or test")] = "search",
+    as_json: AsJson = False,
+) -> None:
+    """Cost a design and measure its error by running the network in its arithmetic.
+
+    \b
+    dse evaluate --workload sru-phones --platform bitfusion --set w_bits=4 --set a_bits=8
+    dse evaluate --workload sru-phones --platform bitfusion --design 3fa94c --split test
+    """
+    settings = read_settings()
+    network = bootstrap.catalogue(settings).workload(workload, params_from(workload_param))
+    platforms = _platforms(platform, param)
+    chosen = _design(network, set_, design)
+    metrics = _costs(network, platforms, chosen)
+    with Bars() as bars:
+        measured = bootstrap.measure(network, platforms, chosen, split, bars)
+    prefix = TEST_PREFIX if split == "test" else ""
+    metrics |= {prefix + name: value for name, value in measured.items()}
+    _show(network, platforms, chosen, metrics, as_json)
+
+
+def _platforms(names: Sequence[str], params: Sequence[str]) -> list[Platform]:
+    catalogue = bootstrap.catalogue(read_settings())
+    if len(set(names)) != len(names):
+        raise SpecError(f"platforms must not repeat, got {list(names)}")
+    shared = [p for p in params if p.partition("=")[0].partition(".")[0] not in names]
+    platforms = []
+    for name in names:
+        own = [p.removeprefix(f"{name}.") for p in params if p.startswith(f"{name}.")]
+        platforms.append(catalogue.platform(name, params_from([*shared, *own])))
+    return platforms
+
+
+def _design(workload: Workload, assignments: Sequence[str], source: str | None) -> Design:
+    stored = None
+    if source is not None and Path(source).is_file():
+        stored = bootstrap.read_design(Path(source))
+    elif source is not None:
+        stored = bootstrap.find_design(read_settings(), source)
+    return design_from(workload.shape.names, assignments, stored)
+
+
+def _costs(workload: Workload, platforms: Sequence[Platform], design: Design) -> dict[str, float]:
+    ambiguous = ambiguous_metrics(platforms)
+    metrics = {}
+    for platform in platforms:
+        for name, column in costs_of(platform, workload, [design]).items():
+            told = f"{platform.name}.{name}" if name in ambiguous else name
+            metrics[told] = float(column[0])
+    return metrics
+
+
+def _show(
+    workload: Workload,
+    platforms: Sequence[Platform],
+    design: Design,
+    metrics: dict[str, float],
+    as_json: bool,
+) -> None:
+    layers: list[dict[str, Any]] = [  # a platform's breakdown: names and figures
+        {"platform": platform.name, **part}
+        for platform in platforms
+        for part in platform.breakdown(workload.shape, design)
+    ]
+    if as_json:
+        document = {
+            "workload": {"name": workload.name, "params": dict(workload.params)},
+            "platforms": [{"name": p.name, "params": dict(p.params)} for p in platforms],
+            "design": design.to_json(),
+            "metrics": metrics,
+            "layers": layers,
+        }
+        typer.echo(json.dumps(document, indent=2))
+        return
+    table = Table(*(heading(name.rpartition(".")[2]) for name in metrics))
+    table.add_row(*(figure(value) for value in metrics.values()))
+    out.print(table)
+    for platform in platforms:
+        parts = platform.breakdown(workload.shape, design)
+        columns = list(dict.fromkeys(key for part in parts for key in part))
+        detail = Table(title=f"{platform.name}, by layer", title_justify="left")
+        for column in columns:
+            detail.add_column(column, overflow="fold", justify="right")
+        for part in parts:
+            cells = (part.get(key, "") for key in columns)
+            detail.add_row(*(c if isinstance(c, str) else figure(c) for c in cells))
+        out.print(detail)

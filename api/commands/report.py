@@ -1,0 +1,28 @@
+"""`dse report`: a finished or running job as one offline HTML file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api import bootstrap
+from api.console import out
+from api.report import write_report
+from api.settings import read_settings
+
+
+def report(
+    job: Annotated[
+        str, typer.Argument(help="a job's id or its beginning, or `latest`")
+    ] = "latest",
+    file: Annotated[Path, typer.Option("--out", help="the HTML file to write")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write a job's front, figures and tables into one HTML file that needs no network.
+
+    \b
+    dse report latest --out report.html
+    """
+    write_report(bootstrap.document(read_settings(), job), file)
+    out.print(f"wrote {file}", markup=False)

@@ -1,0 +1,50 @@
+from api.summaries import choice_summary, front_summary, hypervolume_summary, split_summary
+from tests.api.run_documents import run_document
+
+DOCUMENT = run_document()
+EMPTY = run_document(designs=0)
+
+
+def test_the_front_is_told_from_end_to_end() -> None:
+    told = front_summary(DOCUMENT)
+
+    assert told.startswith(f"The front holds {len(DOCUMENT['front'])} designs out of 52 measured")
+    assert "of 60 proposed: from error" in told
+    assert "Baselines that break a constraint are drawn hollow." in told
+
+
+def test_a_front_of_one_has_no_ends() -> None:
+    document = DOCUMENT | {"front": DOCUMENT["front"][:1]}
+
+    assert "holds 1 design out of" in front_summary(document)
+    assert "from error" not in front_summary(document)
+
+
+def test_what_the_frame_leaves_out_is_counted() -> None:
+    document = run_document(designs=1)
+    document["evaluations"][0] |= {"feasible": False}
+    document["evaluations"][0]["metrics"]["error"] = 400.0
+    document |= {"front": [], "baselines": run_document()["baselines"][1:]}
+
+    assert front_summary(document).endswith("Outside the frame: 1 design breaking a constraint.")
+
+
+def test_hypervolume_is_told_as_a_multiple_of_the_baselines() -> None:
+    assert hypervolume_summary(DOCUMENT).endswith("1.12 times the 26 of the baselines together.")
+
+
+def test_choices_are_told_by_their_extremes() -> None:
+    told = choice_summary(DOCUMENT)
+
+    assert told.startswith(f"Over {len(DOCUMENT['front'])} members, w_bits is lowest at ")
+
+
+def test_the_gap_to_unseen_data_is_told() -> None:
+    assert "+1.50 on average" in split_summary(DOCUMENT)
+
+
+def test_an_empty_run_is_told_as_such() -> None:
+    assert front_summary(EMPTY).startswith("The front is empty: none of 0 measured designs")
+    assert hypervolume_summary(EMPTY) == "No generation has ended."
+    assert choice_summary(EMPTY) == "The front is empty."
+    assert split_summary(EMPTY) == "The front has not been measured on the test split."
