@@ -5,7 +5,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The integer codes of one tensor: clamp(round_half_up(scale * v), low, high).
+    """The integer codes of one tensor: clamp(round(scale * v), low, high).
+
+    What goes through a float scale rounds half to even, as torch does.
 
     Attributes:
         scale: codes per unit of the real value; 0 for a tensor that is zero everywhere, whose
@@ -30,11 +32,4 @@ class Grid:
 
     def codes(self, values: Tensor) -> Tensor:
         """Return the codes of `values` as integers held in its own float dtype and shape."""
-        return round_half_up((values * self.scale).clamp_(self.low, self.high))
-
-
-def round_half_up(values: Tensor) -> Tensor:
-    """Round to floor(v + 1/2), exactly: 0.5 -> 1, -0.5 -> 0, -1.5 -> -1."""
-    # v + 0.5 itself rounds: 0.49999997 + 0.5 is 1.0 in float32. v - floor(v) does not.
-    floor = values.floor()
-    return floor.add_(values.sub(floor).ge_(0.5))
+        return (values * self.scale).round_().clamp_(self.low, self.high)

@@ -69,9 +69,7 @@ def mmse_costs(source: Histogram, *, bits: int) -> FloatArray:
     thresholds = _candidates(source)[:, None]
     centres = source.centres[None, :]
     steps = thresholds / high
-    scaled = np.clip(centres / steps, -high - 1, high)
-    floor = np.floor(scaled)
-    levels = floor + (scaled - floor >= 0.5)
+    levels = np.clip(np.rint(centres / steps), -high - 1, high)
     beyond = np.abs(centres) - thresholds
     errors = np.where(beyond > 0.0, beyond, centres - levels * steps)
     costs: FloatArray = errors**2 @ source.shares

@@ -23,12 +23,12 @@ def test_values_beyond_the_format_saturate() -> None:
     assert values.tolist() == [-256.0, -256.0, 255.5, 256.0 - 2**-7]
 
 
-def test_half_a_step_rounds_up() -> None:
+def test_half_a_step_rounds_to_even() -> None:
     step = 2.0**-14
 
     codes = fixed_point_grid(1.0).codes(torch.tensor([step / 2, -step / 2, -1.5 * step]))
 
-    assert codes.tolist() == [1, 0, -1]
+    assert codes.tolist() == [0, 0, -2]
 
 
 @pytest.mark.parametrize("peak", [-1.0, math.nan, math.inf])
