@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from dse.metrics import METRICS, TEST_PREFIX
+from dse.metrics import metric
 
 _PIPED_WIDTH = 160
 
@@ -86,9 +86,9 @@ def front_table(title: str, items: Sequence[Item], metrics: Sequence[str]) -> Ta
     return table
 
 
-def heading(metric: str) -> str:
+def heading(name: str) -> str:
     """Return a column's name with its unit."""
-    return f"{metric} [{METRICS[metric.removeprefix(TEST_PREFIX)].unit}]".replace("[", r"\[")
+    return f"{name} [{metric(name).unit}]".replace("[", r"\[")
 
 
 def figure(value: float | None) -> str:

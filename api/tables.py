@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from api.documents import Document, Json
-from dse.metrics import METRICS, TEST_PREFIX
+from dse.errors import UnknownNameError
+from dse.metrics import METRICS, TEST_PREFIX, metric
 
 Cell = str | int | float | None
 
@@ -103,8 +104,10 @@ def metric_plain(name: str) -> str:
 
 def metric_unit(name: str) -> str:
     """Return a metric's unit; empty for what the catalogue does not know."""
-    known = METRICS.get(name.removeprefix(TEST_PREFIX))
-    return "" if known is None else known.unit
+    try:
+        return metric(name).unit
+    except UnknownNameError:
+        return ""
 
 
 def number(value: Cell) -> str:

@@ -61,6 +61,7 @@ class Trivial:
     name = "trivial"
     params: Mapping[str, object] = {}
     metrics = ("error",)
+    splits = ("search", "test")
 
     @property
     def shape(self) -> NetworkShape:

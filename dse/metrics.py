@@ -55,8 +55,8 @@ METRICS: dict[str, Metric] = {
 
 
 def metric(name: str) -> Metric:
-    """Return the metric called `name`; `test_…` names the same figure on the test split."""
-    found = METRICS.get(name.removeprefix(TEST_PREFIX))
+    """Return the metric called `name`; `SPLIT_…` names the same figure on another split."""
+    found = METRICS.get(name) or METRICS.get(name.partition("_")[2])
     if found is None:
         raise UnknownNameError("metric", name, sorted(METRICS))
     return found

@@ -32,6 +32,7 @@ class Workload(Protocol):
         params: the parameters it was made with, defaults included: plain JSON data.
         shape: available at once, without data or training.
         metrics: names it measures, "error" first; empty for a shape-only workload.
+        splits: "search", whose error a search sees, "test", and what else it is measured on.
     """
 
     @property
@@ -42,6 +43,8 @@ class Workload(Protocol):
     def shape(self) -> NetworkShape: ...
     @property
     def metrics(self) -> tuple[str, ...]: ...
+    @property
+    def splits(self) -> tuple[str, ...]: ...
 
 
 class Platform(Protocol):

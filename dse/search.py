@@ -14,7 +14,7 @@ from dse import baselines
 from dse.design import Design, Evaluation
 from dse.errors import EvaluationError, SpecError
 from dse.measuring import Measuring
-from dse.metrics import METRICS, TEST_PREFIX
+from dse.metrics import METRICS
 from dse.optimizers.nsga2 import Nsga2
 from dse.pareto import hypervolume, non_dominated
 from dse.ports import (
@@ -212,8 +212,10 @@ class Search:
         for role, rows in ((Role.SEARCH, front), (Role.BASELINE, known)):
             hashes = [e.design.hash for e in rows if e.design.hash in found]
             self._store.add_test_metrics(role, {h: found[h] for h in hashes})
-        test = self._measuring.float_network("test")
-        self._store.add_float_metrics({TEST_PREFIX + name: v for name, v in test.items()})
+        for split in self._problem.workload.splits:
+            if split != "search":
+                figures = self._measuring.float_network(split)
+                self._store.add_float_metrics({f"{split}_{n}": v for n, v in figures.items()})
 
     def _non_dominated(self, rows: Sequence[Evaluation]) -> list[Evaluation]:
         """Return the non-dominated rows, ordered by objectives and then by hash."""

@@ -24,6 +24,7 @@ from dse.problem import Problem
 from dse.spec import JobSpec, spec_from_data
 
 LAYERS = ("in", "mid", "out")
+SPLIT_SHIFTS = {"search": 0.0, "test": 0.5, "unseen": 2.0}
 
 
 class FakeWorkload:
@@ -32,6 +33,7 @@ class FakeWorkload:
     name = "fake"
     params: Mapping[str, object] = {}
     metrics: tuple[str, ...] = ("error", "frame_error")
+    splits: tuple[str, ...] = ("search", "test", "unseen")
     shape = NetworkShape(
         layers=tuple(Layer(name=n, k=8 * (i + 1), n=16) for i, n in enumerate(LAYERS)),
         vector_parameters=10,
@@ -140,7 +142,7 @@ def fake_error(choices: Choices | None) -> float:
 
 
 def evaluate(request: Request) -> dict[str, float]:
-    error = fake_error(request.choices) + (0.5 if request.split == "test" else 0.0)
+    error = fake_error(request.choices) + SPLIT_SHIFTS[request.split]
     return {"error": error, "frame_error": error / 2}
 
 

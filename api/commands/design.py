@@ -14,7 +14,6 @@ from api.console import Bars, figure, heading, out
 from api.settings import read_settings
 from dse.design import Design
 from dse.errors import SpecError
-from dse.metrics import TEST_PREFIX
 from dse.ports import Platform, Workload
 from dse.problem import ambiguous_metrics, costs_of
 
@@ -69,7 +68,9 @@ def evaluate(
     workload_param: WorkloadParams = [],  # noqa: B006
     set_: Settings = [],  # noqa: B006
     design: DesignSource = None,
-    split: Annotated[str, typer.Option(help="search or test")] = "search",
+    split: Annotated[
+        str, typer.Option(help="search, test, or another split of the workload")
+    ] = "search",
     as_json: AsJson = False,
 ) -> None:
     """Cost a design and measure its error by running the network in its arithmetic.
@@ -85,7 +86,7 @@ def evaluate(
     metrics = _costs(network, platforms, chosen)
     with Bars() as bars:
         measured = bootstrap.measure(network, platforms, chosen, split, bars)
-    prefix = TEST_PREFIX if split == "test" else ""
+    prefix = "" if split == "search" else f"{split}_"
     metrics |= {prefix + name: value for name, value in measured.items()}
     _show(network, platforms, chosen, metrics, as_json)
 

@@ -34,6 +34,7 @@ class ShapeOnly:
     shape: NetworkShape
     params: Mapping[str, object] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
 
 
 def mohaq_sru(params: Mapping[str, object], places: Places) -> ShapeOnly:

@@ -163,11 +163,6 @@ class SruPhones:
             raise UnknownNameError("split", split, self.splits)
         return measure(model, self._ready.splits[split])
 
-    def float_report(self) -> dict[str, dict[str, float]]:
-        """Return the metrics of the float network on every split."""
-        model = self.model()
-        return {split: self.measure(model, split) for split in self.splits}
-
     def chunks(self, progress: Progress) -> Chunks:
         """Return the training data."""
         key = content_hash({"features": _FEATURES, **self._corpus.identity()})

@@ -24,7 +24,7 @@ DOCUMENT = run_document()
         ("memory_mib", "memory (MiB)"),
         ("energy_uj", "energy (uJ)"),
         ("speedup", "speedup (x)"),
-        ("voices_error", "voices error"),
+        ("voices_error", "voices error (%)"),
     ],
 )
 def test_headings_carry_units(name: str, title: str) -> None:

@@ -164,9 +164,14 @@ def test_test_split_is_measured_for_front_and_baselines_alone() -> None:
     assert tested == set(store.records[-1].front)
     assert any(role is Role.BASELINE for role, _ in store.test)
     assert all("test_error" in metrics for metrics in store.test.values())
-    assert store.extra == {"test_error": 10.5, "test_frame_error": 5.25}
+    assert store.extra == {
+        "test_error": 10.5,
+        "test_frame_error": 5.25,
+        "unseen_error": 12.0,
+        "unseen_frame_error": 6.0,
+    }
     first_test = next(i for i, r in enumerate(pool.ran) if r.split == "test")
-    assert all(r.split == "test" for r in pool.ran[first_test:])
+    assert all(r.split != "search" for r in pool.ran[first_test:])
 
 
 def test_a_design_that_cannot_be_measured_is_infeasible_and_the_search_goes_on() -> None:

@@ -21,6 +21,7 @@ class TinyNetwork:
     name = "tiny"
     params: Mapping[str, object] = {}
     metrics: tuple[str, ...] = ("error", "spread")
+    splits: tuple[str, ...] = ("search", "test")
     digest = "0" * 64
 
     def __init__(self) -> None:
