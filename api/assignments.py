@@ -17,10 +17,7 @@ def params_from(texts: Sequence[str]) -> dict[str, object]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise SpecError(f"a parameter is NAME=VALUE, got {text!r}")
-        try:
-            params[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise SpecError(f"the value of {name} is no plain scalar, got {value!r}") from error
+        params[name] = _scalar(name, value)
     return params
 
 
@@ -51,6 +48,17 @@ def design_from(layers: Sequence[str], texts: Sequence[str], start: Design | Non
     return Design(choices)
 
 
+def _scalar(name: str, text: str) -> str | int | float | bool | None:
+    try:
+        value = yaml.safe_load(text)
+    # PyYAML lets its scalars' own errors through, of 2020-13-45 and the like
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise SpecError(f"the value of {name} is no plain scalar, got {text!r}") from error
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise SpecError(f"the value of {name} must be a number, a text or true or false, got {text!r}")
+
+
 def _assignment(text: str) -> tuple[str, str, int]:
     target, equals, value = text.partition("=")
     knob, at, glob = target.partition("@")
@@ -59,6 +67,6 @@ def _assignment(text: str) -> tuple[str, str, int]:
     if knob not in KNOBS:
         raise UnknownNameError("knob", knob, KNOBS)
     allowed = KNOBS[knob].choices
-    if not value.isascii() or not value.isdigit() or int(value) not in allowed:
+    if value not in map(str, allowed):
         raise SpecError(f"{knob} must be one of {list(allowed)}, got {value!r}")
     return knob, glob if at else "*", int(value)

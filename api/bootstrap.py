@@ -2,32 +2,33 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast, final
+from typing import Final, final
 
 from pydantic import StrictInt, TypeAdapter, ValidationError
 from sqlalchemy import Engine
 
 from api.documents import Document
+from api.driving import Drive, network_of
 from api.runs import run_document
 from api.settings import Settings
 from dse.catalogue import check
 from dse.design import Design
-from dse.errors import FencedOutError, Interrupted, SpecError, StoreError
-from dse.ports import Platform, Pool, Progress, Request, Workload
-from dse.problem import Problem, arithmetic
-from dse.search import Search
+from dse.errors import Interrupted, SpecError, UnknownNameError
+from dse.ports import Platform, Progress, Request, Workload
+from dse.problem import arithmetic
 from dse.spec import JobSpec, explain
-from evaluators.evaluation import HONOURED, evaluation_key
-from evaluators.network import Network
+from evaluators.evaluation import HONOURED
 from evaluators.registry import Places, make_platform, make_workload
 from storage.engine import make_engine, reading, upgrade
 from storage.jobs import UNFINISHED, create_job, find_unfinished
-from storage.leases import Lease, Owner, claim, release
+from storage.leases import Lease, claim
+from storage.owners import Owner
 from storage.repositories import Jobs, Results
-from storage.run_store import SqlRunStore
 from storage.tables import JobState
+
+_RESUMABLE: Final = (JobState.PAUSED, JobState.FAILED)
 
 
 @final
@@ -74,25 +75,14 @@ def run_job(
     Returns:
         The job's id.
     """
-    problem = check(spec, catalogue(settings))
+    shelf = catalogue(settings)
+    check(spec, shelf)
     with database(settings) as engine:
-        lease = _take_job(engine, spec)
-        try:
-            _search(engine, lease, problem, settings, processes, progress)
-        except (KeyboardInterrupt, Interrupted) as stop:
-            release(engine, lease, JobState.READY)
-            raise Interrupted(
-                f"job {lease.job_id} was interrupted; everything finished is stored: "
-                "the same command goes on from there"
-            ) from stop
-        except FencedOutError:
-            raise
-        except Exception as error:
-            # a database that refuses leaves the job to the next run, which finds its owner gone
-            with suppress(StoreError):
-                release(engine, lease, JobState.FAILED, error=str(error))
-            raise
-        release(engine, lease, JobState.SUCCEEDED)
+        lease = _take_job(engine, spec, settings)
+        drive = Drive(engine, lease, settings, shelf, processes=processes, progress=progress)
+        state = drive.run()
+        if state is not JobState.SUCCEEDED:
+            raise Interrupted(f"job {lease.job_id} is {state}: the same command takes it up again")
         return lease.job_id
 
 
@@ -106,7 +96,9 @@ def measure(
     """Run the network at one design, here and now: nothing is looked up, nothing stored."""
     from evaluators.accuracy import AccuracyEvaluator
 
-    network = _network(workload)
+    network = network_of(workload)
+    if split not in network.splits:
+        raise UnknownNameError("split", split, network.splits)
     network.prepare(progress)
     request = Request(
         key="",
@@ -123,7 +115,7 @@ def read_design(path: Path) -> Design:
     under "design", as `dse cost --json` prints."""
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"cannot read a design from {path}: {error}") from error
     if isinstance(data, dict) and "design" in data:
         data = data["design"]
@@ -148,66 +140,13 @@ def document(settings: Settings, job: str) -> Document:
         return run_document(engine, job_id, catalogue(settings))
 
 
-def _take_job(engine: Engine, spec: JobSpec) -> Lease:
+def _take_job(engine: Engine, spec: JobSpec, settings: Settings) -> Lease:
     owner = Owner.current()
-    resumable = (*UNFINISHED, JobState.FAILED)
-    for job_id in find_unfinished(engine, spec.digest(), states=resumable):
-        lease = claim(engine, job_id, owner, resume=(JobState.PAUSED, JobState.FAILED))
+    for job_id in find_unfinished(engine, spec.digest(), states=(*UNFINISHED, *_RESUMABLE)):
+        lease = claim(engine, job_id, owner, resume=_RESUMABLE, length_s=settings.lease_s)
         if lease is not None:
             return lease
-    lease = claim(engine, create_job(engine, spec), owner)
-    assert lease is not None, "nobody else knows of a job made just now"
+    lease = claim(engine, create_job(engine, spec), owner, length_s=settings.lease_s)
+    if lease is None:
+        raise Interrupted("a worker took the job at once: watch it, or run without a service")
     return lease
-
-
-def _search(
-    engine: Engine,
-    lease: Lease,
-    problem: Problem,
-    settings: Settings,
-    processes: int | None,
-    progress: Progress,
-) -> None:
-    network = _network(problem.workload)
-    network.prepare(progress)
-    evaluation = problem.spec.evaluation
-    store = SqlRunStore(engine, lease, shared_cache=evaluation.cache)
-    pool = _pool(problem, settings, processes)
-    try:
-        Search(
-            problem,
-            pool=pool,
-            store=store,
-            key=lambda choices, rules, split: evaluation_key(
-                workload=network.name,
-                digest=network.digest,
-                choices=choices,
-                arithmetic=rules,
-                split=split,
-            ),
-            progress=progress,
-        ).run()
-    finally:
-        pool.close()
-        store.close()
-
-
-def _pool(problem: Problem, settings: Settings, processes: int | None) -> Pool:
-    from evaluators.accuracy import make_evaluator
-    from evaluators.pools.inline import InlinePool
-    from evaluators.pools.processes import ACCURACY, ProcessPool
-
-    workload = problem.workload
-    arguments = (workload.name, dict(workload.params), settings.places)
-    if problem.spec.evaluation.pool == "inline":
-        return InlinePool(make_evaluator(*arguments))
-    return ProcessPool(ACCURACY, arguments=arguments, slots=processes)
-
-
-def _network(workload: Workload) -> Network:
-    if not workload.metrics:
-        raise SpecError(
-            f"workload {workload.name!r} is a shape without data: nothing can be measured; "
-            "allowed: `dse cost`"
-        )
-    return cast(Network, workload)

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from dse.metrics import metric
+from api.tables import metric_unit
 
 _PIPED_WIDTH = 160
 
@@ -87,8 +87,9 @@ def front_table(title: str, items: Sequence[Item], metrics: Sequence[str]) -> Ta
 
 
 def heading(name: str) -> str:
-    """Return a column's name with its unit."""
-    return f"{name} [{metric(name).unit}]".replace("[", r"\[")
+    """Return a column's name with its unit, if the catalogue knows it."""
+    unit = metric_unit(name)
+    return (f"{name} [{unit}]" if unit else name).replace("[", r"\[")
 
 
 def figure(value: float | None) -> str:

@@ -1,7 +1,6 @@
 """One HTML file that tells a whole run and needs no network."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from api import summaries
 from api.documents import Document, Json
 from api.figures import FIGURES
+from api.files import write_text
 from api.marks import CONFIG
 from api.tables import (
     Table,
@@ -31,7 +31,6 @@ from api.tables import (
     sorted_front,
     split_table,
 )
-from dse.errors import DseError
 from dse.metrics import METRICS
 
 
@@ -56,18 +55,7 @@ def write_report(document: Document, path: Path) -> None:
     Raises:
         DseError: the file cannot be written.
     """
-    page = render_report(document)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise DseError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, render_report(document))
 
 
 def render_report(document: Document) -> str:

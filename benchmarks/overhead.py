@@ -44,7 +44,8 @@ from evaluators.registry import Places
 from evaluators.workloads.mohaq_sru import mohaq_sru
 from storage.engine import make_engine, upgrade
 from storage.jobs import create_job
-from storage.leases import Owner, claim
+from storage.leases import claim
+from storage.owners import Owner
 from storage.run_store import SqlRunStore
 
 BATCH = 100

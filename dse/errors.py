@@ -4,8 +4,10 @@ DseError
 ├── SpecError (ValueError)         a job spec, design or option that cannot be used as given
 ├── UnknownNameError (LookupError) a workload, platform, knob, metric or layer that does not exist
 ├── CacheError (OSError)           a file under DSE_HOME that cannot be written or read
-├── StoreError                     the database refuses: locked, altered, newer or broken
-│   └── FencedOutError             another driver has taken this job over: write nothing more
+├── StoreError                     the database refuses: altered, newer, full or broken
+│   ├── FencedOutError             another driver has taken this job over: write nothing more
+│   └── StoreUnavailableError      the database is locked or away for the moment: try again
+├── ConflictError                  what was asked of a job does not go with its state
 ├── DriftError                     a resumed run proposes other designs than the stored ones
 ├── EvaluationError                no design can be measured: the evaluator itself does not work
 └── Interrupted                    a stop was asked for; everything finished is stored
@@ -43,6 +45,22 @@ class StoreError(DseError):
 
 class FencedOutError(StoreError):
     """Another driver holds the job now."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot be had now; nothing is wrong with what was asked of it."""
+
+
+class ConflictError(DseError):
+    """The job's state forbids it; the message names the state and the ones that allow it."""
+
+    def __init__(self, job_id: str, action: str, state: str, allowed: Iterable[str]) -> None:
+        self.job_id = job_id
+        self.action = action
+        self.state = state
+        self.allowed = tuple(allowed)
+        names = ", ".join(self.allowed)
+        super().__init__(f"job {job_id} is {state} and cannot be {action}; allowed: {names}")
 
 
 class DriftError(DseError):

@@ -1,12 +1,12 @@
 """From designs to evaluations: cost, store, screen, recall, run, store."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import final
 
 from dse.design import Choices, Design, Evaluation
-from dse.errors import EvaluationError, Interrupted
+from dse.dispatch import Dispatch
+from dse.errors import EvaluationError
 from dse.metrics import TEST_PREFIX
 from dse.ports import (
     EvaluationKey,
@@ -17,13 +17,9 @@ from dse.ports import (
     Request,
     Role,
     RunStore,
-    Status,
     silent,
 )
 from dse.problem import Metrics, Problem
-
-_ATTEMPTS = 3
-_POLL_S = 0.5
 
 
 @final
@@ -49,6 +45,7 @@ class Measuring:
         self._store = store
         self._key = key
         self._progress = progress
+        self._suspects: set[str] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -181,6 +178,9 @@ class Measuring:
         self, requests: Sequence[Request], report: str | None
     ) -> dict[str, dict[str, float] | str]:
         """Return key -> metrics, or the reason why there are none."""
+        if self._suspects is None:
+            # before any verdict is read: a third death alone makes one
+            self._suspects = self._store.suspects()
         results: dict[str, dict[str, float] | str] = {
             **self._store.recall(request.key for request in requests)
         }
@@ -191,39 +191,11 @@ class Measuring:
         results |= verdicts
         missing = {r.key: r for r in requests if r.key not in results}
         if missing:
-            self._run(missing, results, report)
+            progress = silent if report is None else self._progress
+            dispatch = Dispatch(self._pool, self._store, _counted(progress, report, len(missing)))
+            for outcome in dispatch.run(list(missing.values()), suspects=self._suspects):
+                results[outcome.key] = self._read(outcome)
         return results
-
-    def _run(
-        self,
-        missing: dict[str, Request],
-        results: dict[str, dict[str, float] | str],
-        report: str | None,
-    ) -> None:
-        progress = silent if report is None else self._progress
-        done, attempts = 0, dict.fromkeys(missing, 0)
-        looked = time.monotonic()
-        progress(report or "", 0, len(missing))
-        self._pool.submit(list(missing.values()))
-        try:
-            while done < len(missing):
-                if time.monotonic() - looked >= _POLL_S:
-                    looked = time.monotonic()
-                    if self._store.stop_requested():
-                        raise Interrupted("stopped on request; everything finished is stored")
-                for outcome in self._pool.poll(_POLL_S):
-                    request = missing[outcome.key]
-                    attempts[outcome.key] += 1
-                    if outcome.status is Status.LOST and attempts[outcome.key] < _ATTEMPTS:
-                        self._pool.submit([request])
-                        continue
-                    self._store.record(outcome, split=request.split, choices=request.choices)
-                    results[outcome.key] = self._read(outcome)
-                    done += 1
-                    progress(report or "", done, len(missing))
-        except BaseException:
-            self._pool.cancel()
-            raise
 
     def _read(self, outcome: Outcome) -> dict[str, float] | str:
         if outcome.metrics is not None:
@@ -231,3 +203,7 @@ class Measuring:
             return dict(outcome.metrics)
         self.counts["failed"] += 1
         return outcome.verdict
+
+
+def _counted(progress: Progress, report: str | None, total: int) -> Callable[[int], None]:
+    return lambda done: progress(report or "", done, total)

@@ -98,7 +98,9 @@ class Status(StrEnum):
     OK = "OK"
     FAILED = "FAILED"
     TIMEOUT = "TIMEOUT"
+    OOM = "OOM"
     LOST = "LOST"
+    POISONED = "POISONED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,9 @@ class Pool(Protocol):
     @property
     def capacity(self) -> int:
         """Requests that it works on at the same time."""
+
+    def warm(self) -> None:
+        """Wait until a request that is submitted would run at once."""
 
     def submit(self, requests: Sequence[Request]) -> None: ...
 
@@ -252,6 +257,25 @@ class RunStore(Protocol):
 
     def verdicts(self, keys: Iterable[str]) -> dict[str, str]:
         """Return this job's standing verdicts (reason) on designs that could not be measured."""
+
+    def dispatched(self, keys: Iterable[str], *, alone: bool = False) -> None:
+        """Mark evaluations as in flight, before they run; an outcome's `record` ends that.
+
+        Args:
+            alone: nothing else runs beside it, so that a death is its own.
+        """
+
+    def suspects(self) -> set[str]:
+        """Return the keys that were in flight when an earlier driver died: run them alone.
+
+        A driver that died while one ran alone counts as that one's death.
+        """
+
+    def died(self, key: str, *, alone: bool) -> int:
+        """Note that the process of an evaluation died; return how often it did so alone.
+
+        The third time a verdict POISONED is stored, which `verdicts` then returns.
+        """
 
     def record(self, outcome: Outcome, *, split: str, choices: Choices | None) -> None:
         """Store one outcome: a measurement for all jobs, or a verdict for this one."""

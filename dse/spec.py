@@ -15,6 +15,7 @@ from dse.errors import SpecError
 
 MAX_BYTES = 1_000_000
 _MAX_NODES = 20_000
+_MAX_EXPLAINED = 20
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Count = Annotated[int, Field(strict=True)]
@@ -53,10 +54,11 @@ class KnobLine(_Part):
 
 
 class Constraint(_Part):
-    """A bound on a metric; non-strict. `max_increase` counts from the unquantized network."""
+    """A bound on a metric; non-strict. `max_increase` counts from the unquantized network.
+    No metric is ever negative, so neither is what it may be at most."""
 
     metric: Name
-    max: Finite | None = None
+    max: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     min: Finite | None = None
     max_increase: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
@@ -113,6 +115,9 @@ class EvaluationSettings(_Part):
 
     pool: Literal["processes", "inline"] = "processes"
     timeout_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 600.0
+    memory_mib: Annotated[float, Field(ge=100, allow_inf_nan=False)] | None = Field(
+        default=None, description="resident memory of one evaluation process, at most"
+    )
     cache: bool = Field(default=True, description="use what other jobs have measured")
 
 
@@ -182,14 +187,17 @@ def spec_from_data(data: object) -> JobSpec:
 
 
 def explain(error: ValidationError) -> str:
-    """Say line by line which field is wrong, what was given and what is allowed."""
-    lines = []
-    for item in error.errors(include_url=False):
+    """Say line by line which field is wrong, what was given and what is allowed; of very many
+    the first ones."""
+    lines, items = [], error.errors(include_url=False)
+    for item in items[:_MAX_EXPLAINED]:
         place = ".".join(str(part) for part in item["loc"]) or "(whole)"
         message = item["msg"].removeprefix("Value error, ")
         given = item["input"]
         shown = "" if isinstance(given, dict | list | BaseModel) else f", got {given!r:.80}"
         lines.append(f"  {place}: {message}{shown if 'got' not in message else ''}")
+    if len(items) > _MAX_EXPLAINED:
+        lines.append(f"  and {len(items) - _MAX_EXPLAINED} more")
     return "\n".join(lines)
 
 
@@ -205,7 +213,16 @@ def _refuse_contradictions(constraints: list[Constraint]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without repeated keys."""
+    """Safe YAML without repeated keys, and not much of it."""
+
+    _composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # A megabyte of small nodes takes half a minute to compose: stop when there are too many.
+        self._composed += 1
+        if self._composed > _MAX_NODES:
+            raise SpecError(f"a job spec has at most {_MAX_NODES} YAML nodes, got more")
+        return super().compose_node(parent, index)
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False
@@ -228,7 +245,7 @@ def _load_yaml(text: str | bytes) -> object:
             if node is None:
                 raise SpecError("a job spec must be a mapping, got an empty document")
             _count_nodes(node, set(), [0])
-            data = loader.construct_document(node)
+            data = _construct(loader, node)
         finally:
             loader.dispose()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -238,6 +255,16 @@ def _load_yaml(text: str | bytes) -> object:
     if not isinstance(data, dict):
         raise SpecError(f"a job spec must be a mapping, got {type(data).__name__}")
     return data
+
+
+def _construct(loader: _Loader, node: yaml.Node) -> object:
+    try:
+        return loader.construct_document(node)
+    except SpecError:
+        raise
+    except (ValueError, LookupError, AttributeError) as error:
+        # PyYAML lets its scalars' own errors through: 2020-13-45, !!bool x, !!timestamp x
+        raise SpecError(f"the job spec holds a value that YAML cannot read: {error}") from error
 
 
 def _count_nodes(node: yaml.Node, above: set[int], total: list[int]) -> None:

@@ -1,15 +1,14 @@
 """What a workload that can be run offers to the accuracy evaluator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
-from dse.design import NetworkShape
-from dse.ports import Progress
+from dse.ports import Progress, Workload
 
 
-class Network(Protocol):
+class Network(Workload, Protocol):
     """A workload with a trained network and data.
 
     Its products are `nn.Linear` modules reachable as `model.get_submodule(layer.name)` for every
@@ -19,16 +18,6 @@ class Network(Protocol):
         digest: SHA-256 (hex) over data and trained weights; known once `prepare` has returned.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def params(self) -> Mapping[str, object]: ...
-    @property
-    def shape(self) -> NetworkShape: ...
-    @property
-    def metrics(self) -> tuple[str, ...]: ...
-    @property
-    def splits(self) -> tuple[str, ...]: ...
     @property
     def digest(self) -> str: ...
 

@@ -2,14 +2,38 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from sqlalchemy import Connection, insert
 
 from storage.tables import EventRow
 
-JOB_STATE = "job.state"
-GENERATION_FINISHED = "generation.finished"
-EVALUATION_MISMATCH = "evaluation.mismatch"
+
+class EventKind(StrEnum):
+    """What events tell; behind each what its data hold.
+
+    JOB_STATE: the job's state changed. `state`, `attempt`; `error` where it ended with one;
+        `crashes` and `lost` (what is known of it) where its driver was lost; `generations` where
+        it was extended; `cloned_from` where another job's spec was taken.
+    JOB_REQUEST: a running job was asked to stop, or to go on after all. `request`: "cancel",
+        "pause" or "resume".
+    GENERATION_FINISHED: `generation`, `hypervolume`, `front` (its size), and the counts
+        `designs`, `measured`, `cached`, `screened`, `failed`.
+    EVALUATION_MISMATCH: a second measurement differs from the first. `key`, `stored`, `measured`.
+    EVALUATION_POISONED: an evaluation was given up, its process died of it. `key`, `reason`.
+    JOB_PROGRESS: how far data, training or baselines are, every few seconds. `label`, `done`,
+        `total`.
+    SEARCH_EXHAUSTED: no design is left to propose. `generation`.
+    """
+
+    JOB_STATE = "job.state"
+    JOB_REQUEST = "job.request"
+    GENERATION_FINISHED = "generation.finished"
+    EVALUATION_MISMATCH = "evaluation.mismatch"
+    EVALUATION_POISONED = "evaluation.poisoned"
+    JOB_PROGRESS = "job.progress"
+    SEARCH_EXHAUSTED = "search.exhausted"
+
 
 _APPEND = insert(EventRow)
 

@@ -5,55 +5,45 @@ begins by updating the job's row under both; zero rows tell a driver that the jo
 The update also locks the row, so that no takeover slips in before the transaction ends.
 """
 
-import os
-import socket
-import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
-import psutil
-from sqlalchemy import Connection, Engine, bindparam, select, update
-from sqlalchemy.sql.dml import ReturningUpdate, Update
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Engine,
+    Float,
+    and_,
+    bindparam,
+    case,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.dml import Update
 
 from dse.errors import FencedOutError
-from storage import events
+from storage.clock import time_in
+from storage.flights import count_lone_deaths
+from storage.losses import LEASES, loss, told
+from storage.owners import Owner
 from storage.repositories import unknown_job
+from storage.states import FINAL, NO_OWNER, NO_REQUESTS, AnyRow
+from storage.steps import Step
 from storage.tables import JobRow, JobState
+from storage.text import storable
 
-LEASE = timedelta(seconds=60)
+LEASE_S = 60.0
 
-_FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-_RELEASED = (JobState.READY, JobState.PAUSED, *_FINAL)
-# The start of a process is read off the system clock, which is adjusted now and then.
-_START_TOLERANCE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """A process that drives jobs.
-
-    Attributes:
-        id: fresh for every process; a process id alone comes back.
-        started: start of the process, seconds since the epoch.
-    """
-
-    id: str
-    host: str
-    pid: int
-    started: float
-
-    @staticmethod
-    def current() -> "Owner":
-        """Describe the calling process."""
-        pid = os.getpid()
-        return Owner(
-            id=uuid.uuid4().hex,
-            host=socket.gethostname(),
-            pid=pid,
-            started=psutil.Process(pid).create_time(),
-        )
+_RELEASED = (
+    JobState.READY,
+    JobState.PAUSED,
+    JobState.SUCCEEDED,
+    JobState.FAILED,
+    JobState.CANCELLED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +52,37 @@ class Lease:
 
     Attributes:
         generation: the last finished one when the lease was taken, -1 for none.
+        length_s: seconds that a renewal lasts.
     """
 
     job_id: str
     owner: str
     attempt: int
     generation: int
+    length_s: float = LEASE_S
+
+
+def claim_next(engine: Engine, owner: Owner, *, length_s: float = LEASE_S) -> Lease | None:
+    """Take the READY job of the highest priority, the oldest among equals.
+
+    Any number of processes may do so at once; each job goes to one of them.
+
+    Returns:
+        None when no job is READY.
+    """
+    taken = _CLAIM_NEXT.take(engine, _owned(owner, length_s))
+    return None if taken is None else _lease(taken, owner, length_s)
 
 
 def claim(
-    engine: Engine, job_id: str, owner: Owner, *, resume: Collection[JobState] = ()
+    engine: Engine,
+    job_id: str,
+    owner: Owner,
+    *,
+    resume: Collection[JobState] = (),
+    length_s: float = LEASE_S,
 ) -> Lease | None:
-    """Take a job that is READY, in a state of `resume`, or LEASED to a process that is gone.
-
-    A lease from this host is lost when its process has ended; one from another host when it has
-    run out.
+    """Take a job that is READY, in a state of `resume`, or whose lease is lost.
 
     Returns:
         None when the job is another's, or in another state.
@@ -85,81 +91,83 @@ def claim(
         UnknownNameError: no such job.
     """
     with engine.begin() as connection:
-        seen = connection.execute(_SEEN, {"id": job_id}).one_or_none()
-        if seen is None:
+        row = connection.execute(_ONE, {"of_job": job_id}).one_or_none()
+        if row is None:
             raise unknown_job(connection, job_id)
-        lost = seen.state == JobState.LEASED and (
-            _has_ended(seen.owner_pid, seen.owner_started)
-            if seen.owner_host == owner.host
-            else _has_run_out(seen.lease_until)
-        )
-        if not (lost or seen.state == JobState.READY or seen.state in resume):
+        reason = loss(row, engine=engine) if row.state == JobState.LEASED else None
+        if reason is None and row.state != JobState.READY and row.state not in resume:
             return None
-        return _take(connection, job_id, owner, attempt=seen.attempt, lost=lost)
+        values = _owned(owner, length_s) | {"of_job": job_id, "count": row.crashes, "why": None}
+        if reason is not None and not count_lone_deaths(connection, job_id, row.attempt):
+            values |= {"count": row.crashes + 1, "why": told(row, reason)}
+        elif row.state != JobState.READY:
+            values |= {"count": 0}
+        taken = _CLAIM.take_within(connection, values)
+        assert taken is not None, "the row is locked"
+        return _lease(taken, owner, length_s)
 
 
-_SEEN = select(
-    JobRow.state,
-    JobRow.attempt,
-    JobRow.owner_host,
-    JobRow.owner_pid,
-    JobRow.owner_started,
-    JobRow.lease_until,
-).where(JobRow.id == bindparam("id"))
+_TAKE = update(JobRow).values(
+    state=JobState.LEASED,
+    owner=bindparam("by"),
+    owner_host=bindparam("at_host"),
+    owner_pid=bindparam("as_pid"),
+    owner_boot=bindparam("in_boot"),
+    owner_started=bindparam("since"),
+    attempt=JobRow.attempt + 1,
+    lease_until=time_in(bindparam("of_length", type_=Float)),
+    finished_at=None,
+    updated_at=bindparam("now"),
+)
+
+# Spelt out, since no index of READY jobs serves a state that comes as a parameter.
+_waiting = aliased(JobRow)
+_first = (
+    select(_waiting.id)
+    .where(_waiting.state == literal_column("'READY'"))
+    .order_by(_waiting.priority.desc(), _waiting.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_CLAIM_NEXT = Step(
+    _TAKE.where(JobRow.id == _first).values(
+        error=case((JobRow.crashes > 0, JobRow.error), else_=None)
+    )
+)
+_ONE = LEASES.where(JobRow.id == bindparam("of_job")).with_for_update()
+_CLAIM = Step(
+    _TAKE.where(JobRow.id == bindparam("of_job")).values(
+        crashes=bindparam("count"), error=bindparam("why")
+    )
+)
 
 
-def _take(
-    connection: Connection, job_id: str, owner: Owner, *, attempt: int, lost: bool
-) -> Lease | None:
-    at = datetime.now(UTC)
-    taken = connection.execute(
-        update(JobRow)
-        .where(JobRow.id == job_id, JobRow.attempt == attempt)
-        .values(
-            state=JobState.LEASED,
-            owner=owner.id,
-            owner_host=owner.host,
-            owner_pid=owner.pid,
-            owner_started=owner.started,
-            attempt=attempt + 1,
-            crashes=JobRow.crashes + lost,
-            lease_until=at + LEASE,
-            error=None,
-            finished_at=None,
-            updated_at=at,
-            event_seq=JobRow.event_seq + 1,
-            version=JobRow.version + 1,
-        )
-        .returning(JobRow.event_seq, JobRow.generation)
-    ).one_or_none()
-    if taken is None:
-        return None
-    data = {"state": JobState.LEASED, "attempt": attempt + 1}
-    _say(connection, job_id, taken.event_seq, data)
-    return Lease(job_id=job_id, owner=owner.id, attempt=attempt + 1, generation=taken.generation)
+def _owned(owner: Owner, length_s: float) -> dict[str, object]:
+    return {
+        "by": owner.id,
+        "at_host": owner.host,
+        "as_pid": owner.pid,
+        "in_boot": owner.boot,
+        "since": owner.started,
+        "of_length": length_s,
+        "now": datetime.now(UTC),
+    }
 
 
-def _has_ended(pid: int | None, started: float | None) -> bool:
-    assert pid is not None, "a leased job names its owner"
-    assert started is not None, "a leased job names its owner"
-    try:
-        process = psutil.Process(pid)
-        # A zombie has ended, only its parent has not yet asked how.
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return True
-        return abs(process.create_time() - started) > _START_TOLERANCE_S
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _has_run_out(lease_until: datetime | None) -> bool:
-    assert lease_until is not None, "a leased job has a lease"
-    return lease_until < datetime.now(UTC)
+def _lease(taken: AnyRow, owner: Owner, length_s: float) -> Lease:
+    return Lease(
+        job_id=taken.id,
+        owner=owner.id,
+        attempt=taken.attempt,
+        generation=taken.generation,
+        length_s=length_s,
+    )
 
 
 def fenced() -> Update:
     """Begin the UPDATE of a job's row under a lease; its parameters come from `fence`."""
-    return _held().values(lease_until=bindparam("until"))
+    return _held().values(lease_until=time_in(bindparam("of_length", type_=Float)))
 
 
 def _held() -> Update:
@@ -172,8 +180,8 @@ def _held() -> Update:
 
 
 def fence(lease: Lease) -> dict[str, object]:
-    """Return the parameters of `fenced`, the lease's new end among them."""
-    return _holding(lease) | {"until": datetime.now(UTC) + LEASE}
+    """Return the parameters of `fenced`."""
+    return _holding(lease) | {"of_length": lease.length_s}
 
 
 def _holding(lease: Lease) -> dict[str, object]:
@@ -198,35 +206,43 @@ def heartbeat(engine: Engine, lease: Lease) -> None:
         FencedOutError: the job is another's.
     """
     with engine.begin() as connection:
-        if connection.execute(_BEAT, fence(lease)).rowcount == 0:
-            raise fenced_out(lease)
+        renew(connection, lease)
 
 
-_RELEASE: ReturningUpdate[Any] = (
-    _held()
-    .values(
-        state=bindparam("to"),
+def renew(connection: Connection, lease: Lease) -> None:
+    """Renew the lease in a transaction of the caller's; errors as `heartbeat`."""
+    if connection.execute(_BEAT, fence(lease)).rowcount == 0:
+        raise fenced_out(lease)
+
+
+_asked = and_(bindparam("to_ready", type_=Boolean), JobRow.cancel_requested)
+_paused = and_(bindparam("to_ready", type_=Boolean), JobRow.pause_requested)
+_RELEASE = Step(
+    _held().values(
+        state=case(
+            (_asked, literal_column("'CANCELLED'")),
+            (_paused, literal_column("'PAUSED'")),
+            else_=bindparam("to"),
+        ),
         error=bindparam("why"),
-        finished_at=bindparam("finished"),
+        finished_at=case((_asked, bindparam("now")), else_=bindparam("finished")),
         updated_at=bindparam("now"),
-        cancel_requested=JobRow.cancel_requested & bindparam("keep_requests"),
-        pause_requested=JobRow.pause_requested & bindparam("keep_requests"),
-        owner=None,
-        owner_host=None,
-        owner_pid=None,
-        owner_started=None,
-        lease_until=None,
-        event_seq=JobRow.event_seq + 1,
-        version=JobRow.version + 1,
-    )
-    .returning(JobRow.event_seq)
+        **NO_OWNER,
+        **NO_REQUESTS,
+    ),
+    gives_up=True,
 )
 
 
-def release(engine: Engine, lease: Lease, state: JobState, *, error: str | None = None) -> None:
+def release(
+    engine: Engine, lease: Lease, state: JobState, *, error: str | None = None
+) -> JobState:
     """Give the job up: READY when interrupted, otherwise what became of it.
 
-    A job that goes back to READY keeps a request to cancel or pause for its next driver.
+    A job that would be READY and was asked to stop is CANCELLED or PAUSED instead.
+
+    Returns:
+        The state that the job is in since.
 
     Raises:
         FencedOutError: the job is another's.
@@ -236,18 +252,12 @@ def release(engine: Engine, lease: Lease, state: JobState, *, error: str | None 
     at = datetime.now(UTC)
     values = {
         "to": state,
-        "why": error,
+        "to_ready": state == JobState.READY,
+        "why": None if error is None else storable(error),
         "now": at,
-        "finished": at if state in _FINAL else None,
-        "keep_requests": state == JobState.READY,
+        "finished": at if state in FINAL else None,
     }
-    with engine.begin() as connection:
-        seq = connection.execute(_RELEASE, _holding(lease) | values).scalar_one_or_none()
-        if seq is None:
-            raise fenced_out(lease)
-        data = {"state": state, "attempt": lease.attempt}
-        _say(connection, lease.job_id, seq, data | ({"error": error} if error else {}))
-
-
-def _say(connection: Connection, job_id: str, seq: int, data: dict[str, object]) -> None:
-    events.append(connection, job_id=job_id, seq=seq, kind=events.JOB_STATE, data=data)
+    row = _RELEASE.take(engine, _holding(lease) | values)
+    if row is None:
+        raise fenced_out(lease)
+    return JobState(row.state)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, final
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
 
 from dse.design import Design, Evaluation
 from dse.errors import UnknownNameError
@@ -33,7 +33,13 @@ class Job:
 
     Attributes:
         spec: the job spec as JSON data.
+        owner: id of the `Owner` that holds a LEASED job.
+        attempt: leases that it had.
+        crashes: leases lost since its last progress.
+        cancel_requested, pause_requested: of a LEASED job, not yet heeded by its driver.
         generation: the last finished one, -1 for none.
+        event_seq: number of its last event.
+        version: grows with every change but a renewed lease.
         float_metrics, reference_point: fixed before generation 0; None until then.
     """
 
@@ -44,9 +50,13 @@ class Job:
     priority: int
     spec: Mapping[str, Any]  # JSON data of `dse.spec.JobSpec`
     spec_hash: str
+    owner: str | None
     attempt: int
     crashes: int
+    cancel_requested: bool
+    pause_requested: bool
     generation: int
+    event_seq: int
     version: int
     float_metrics: Mapping[str, float] | None
     reference_point: Mapping[str, float] | None
@@ -68,6 +78,24 @@ class GenerationSummary:
     screened: int
     failed: int
     finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How far a job is.
+
+    Attributes:
+        generations: finished ones; `designs` to `failed` are sums over them.
+        front: members after the last of them.
+    """
+
+    generations: int
+    designs: int
+    measured: int
+    cached: int
+    screened: int
+    failed: int
+    front: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +144,33 @@ class Jobs:
 
     def all(self, *, state: JobState | None = None) -> list[Job]:
         """Return the jobs, of one state or all, the youngest first."""
-        wanted = _JOBS.order_by(JobRow.id.desc())
+        return self.page(None, state=state)
+
+    def page(
+        self, limit: int | None, *, before: str | None = None, state: JobState | None = None
+    ) -> list[Job]:
+        """Return up to `limit` jobs, the youngest first.
+
+        Args:
+            before: id of the last job of the page before this one.
+        """
+        wanted = _JOBS.order_by(JobRow.id.desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(JobRow.id < before)
         if state is not None:
             wanted = wanted.where(JobRow.state == state)
         return [Job(**row._asdict()) for row in self._connection.execute(wanted)]
+
+    def latest_seq(self, job_id: str) -> int:
+        """Return the number of the job's last event.
+
+        Raises:
+            UnknownNameError: no such job.
+        """
+        seq = self._connection.scalar(select(JobRow.event_seq).where(JobRow.id == job_id))
+        if seq is None:
+            raise unknown_job(self._connection, job_id)
+        return seq
 
 
 def unknown_job(connection: Connection, job_id: str) -> UnknownNameError:
@@ -143,6 +194,32 @@ class Results:
         return self._evaluations(
             and_(DesignRow.job_id == job_id, DesignRow.role == role, _concluded)
         )
+
+    def page(
+        self,
+        job_id: str,
+        role: Role = Role.SEARCH,
+        *,
+        limit: int,
+        after: tuple[int, int] | None = None,
+        feasible: bool | None = None,
+    ) -> list[Evaluation]:
+        """Return up to `limit` concluded designs of a role, by (generation, position).
+
+        Args:
+            after: (generation, position) of the last design of the page before this one.
+            feasible: only those that are, or are not.
+        """
+        wanted = _DESIGNS.where(
+            DesignRow.job_id == job_id,
+            DesignRow.role == role,
+            _concluded if feasible is None else DesignRow.feasible.is_(feasible),
+        )
+        if after is not None:
+            wanted = wanted.where(tuple_(*_DESIGN_ORDER) > tuple_(*after))
+        rows = self._connection.execute(wanted.order_by(*_DESIGN_ORDER).limit(limit)).all()
+        figures = self._figures(DesignRow.id.in_([row.id for row in rows]))
+        return [_evaluation(row, figures.get(row.id, {})) for row in rows]
 
     def design(self, told: str) -> Design:
         """Return the design of any job whose hash begins with `told`.
@@ -184,24 +261,43 @@ class Results:
         )
         return [GenerationSummary(**row._asdict()) for row in rows]
 
-    def events(self, job_id: str, *, after: int = 0) -> list[Event]:
-        """Return the events behind number `after`, in order."""
+    def counts(self, job_id: str) -> Counts:
+        """Return how far a job is."""
+        sums = self._connection.execute(_SUMS.where(GenerationRow.job_id == job_id)).one()
+        stays = select(func.count()).where(FrontRow.job_id == job_id, FrontRow.dropped.is_(None))
+        return Counts(**sums._asdict(), front=self._connection.scalar(stays) or 0)
+
+    def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[Event]:
+        """Return the events behind number `after`, in order, up to `limit` of them."""
         rows = self._connection.execute(
-            _EVENTS.where(EventRow.job_id == job_id, EventRow.seq > after).order_by(EventRow.seq)
+            _EVENTS.where(EventRow.job_id == job_id, EventRow.seq > after)
+            .order_by(EventRow.seq)
+            .limit(limit)
         )
         return [Event(**row._asdict()) for row in rows]
 
     def _evaluations(self, which: ColumnElement[bool]) -> list[Evaluation]:
-        figures: dict[int, dict[str, float]] = {}
-        rows = self._connection.execute(_METRICS.where(which).order_by(*_METRIC_ORDER))
-        for design_id, name, value in rows:
-            figures.setdefault(design_id, {})[name] = value
+        figures = self._figures(which)
         designs = self._connection.execute(_DESIGNS.where(which).order_by(*_DESIGN_ORDER))
         return [_evaluation(row, figures.get(row.id, {})) for row in designs]
+
+    def _figures(self, which: ColumnElement[bool]) -> dict[int, dict[str, float]]:
+        figures: dict[int, dict[str, float]] = {}
+        # Sorted here, since how a database sorts names depends on its locale.
+        for design_id, name, value in sorted(self._connection.execute(_METRICS.where(which))):
+            figures.setdefault(design_id, {})[name] = value
+        return figures
 
 
 _GENERATIONS = select(
     *(GenerationRow.__table__.c[name] for name in GenerationSummary.__dataclass_fields__)
+)
+_SUMS = select(
+    func.count().label("generations"),
+    *(
+        func.coalesce(func.sum(GenerationRow.__table__.c[name]), 0).label(name)
+        for name in ("designs", "measured", "cached", "screened", "failed")
+    ),
 )
 _EVENTS = select(*(EventRow.__table__.c[name] for name in Event.__dataclass_fields__))
 _DESIGNS = select(*DesignRow.__table__.columns)
@@ -209,7 +305,6 @@ _DESIGN_ORDER = (DesignRow.generation, DesignRow.position)
 _METRICS = select(MetricRow.design_id, MetricRow.name, MetricRow.value).join(
     DesignRow, DesignRow.id == MetricRow.design_id
 )
-_METRIC_ORDER = (MetricRow.design_id, MetricRow.name)
 _concluded = DesignRow.feasible.is_not(None)
 
 

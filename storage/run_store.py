@@ -12,11 +12,15 @@ from sqlalchemy import Engine, Executable
 from dse.design import Choices, Design, Evaluation
 from dse.errors import StoreError
 from dse.ports import Foundation, GenerationRecord, IntArray, Outcome, Proposal, Role, Status
-from storage import events
+from storage import events, flights
 from storage import statements as sql
 from storage.drift import refuse_other_designs, refuse_other_foundation, refuse_repeats
-from storage.leases import Lease, fence, fenced_out, heartbeat
+from storage.engine import connect_reading
+from storage.fronts import CURRENT, move_front
+from storage.leases import Lease, fence, fenced_out
 from storage.repositories import Results
+from storage.text import storable
+from storage.upserts import upserts
 
 STATE_FORMAT = 1
 
@@ -27,7 +31,7 @@ _KEYS_A_QUERY = 500
 
 @final
 class SqlRunStore:
-    """A `dse.ports.RunStore` in SQL; for one thread, `heartbeat` excepted.
+    """A `dse.ports.RunStore` in SQL, for one thread.
 
     Each writing method is one transaction that begins with the update of the job's row under the
     lease, so a driver that has lost its job changes nothing.
@@ -47,10 +51,10 @@ class SqlRunStore:
         self._lease = lease
         self._job = {"job": lease.job_id}
         self._shared_cache = shared_cache
-        self._upserts = sql.upserts(engine.dialect.name)
+        self._upserts = upserts(engine.dialect.name)
         self._ids: dict[Role, dict[str, int]] = {}
         self._writer = engine.connect()
-        self._reader = engine.connect().execution_options(deferred=True)
+        self._reader = connect_reading(engine)
         self._workload: str = self._read(sql.WORKLOAD)[0][0]
         self._judged = {row.key for row in self._read(sql.JUDGED)}
         self._hashes: dict[str, str] = {}
@@ -59,10 +63,6 @@ class SqlRunStore:
         """Give the connections back; the lease stands until it is released."""
         self._writer.close()
         self._reader.close()
-
-    def heartbeat(self) -> None:
-        """Renew the lease; from any thread."""
-        heartbeat(self._engine, self._lease)
 
     def foundation(self) -> Foundation | None:
         """Return what was fixed before generation 0, None before that."""
@@ -118,7 +118,7 @@ class SqlRunStore:
             number=last.number,
             state=last.state,
             hypervolume=last.hypervolume,
-            front=tuple(row.hash for row in self._read(sql.FRONT)),
+            front=tuple(row.hash for row in self._read(CURRENT)),
             counts={name: getattr(last, name) for name in _COUNTS},
         )
 
@@ -170,6 +170,35 @@ class SqlRunStore:
         rows = self._by_key(sql.VERDICTS, keys)
         return {key: f"{outcome}: {reason}" for key, outcome, reason in rows}
 
+    def dispatched(self, keys: Iterable[str], *, alone: bool = False) -> None:
+        """Mark evaluations as in flight before they run: a batch in one transaction."""
+        with self._holding():
+            mine = (self._lease.job_id, self._lease.attempt)
+            flights.take_off(self._writer, *mine, keys, alone=alone)
+
+    def suspects(self) -> set[str]:
+        """Return the keys in flight when an earlier driver died, as far as they have no outcome.
+
+        Whoever found that driver dead has counted its death against what it ran alone.
+        """
+        rows = self._read(flights.SUSPECTS, attempt=self._lease.attempt)
+        keys = {row.key for row in rows}
+        return keys - self.recall(keys).keys() - self.verdicts(keys).keys()
+
+    def died(self, key: str, *, alone: bool) -> int:
+        """Note that the process of an evaluation in flight died; return how often it did alone.
+
+        The third time stores a verdict POISONED and an event "evaluation.poisoned".
+        """
+        if not alone:
+            rows = self._read(flights.DEATHS, of_key=key)
+            return rows[0].deaths if rows else 0
+        with self._holding():
+            deaths = flights.count_death(self._writer, self._lease.job_id, key)
+        if deaths >= flights.MAX_DEATHS:
+            self._judged.add(key)
+        return deaths
+
     def record(self, outcome: Outcome, *, split: str, choices: Choices | None) -> None:
         """Store a measurement for all jobs, or a verdict for this one.
 
@@ -184,7 +213,7 @@ class SqlRunStore:
             "key": outcome.key,
             "outcome": outcome.status,
             "attempts": 1,
-            "reason": outcome.reason or "no reason given",
+            "reason": storable(outcome.reason or "no reason given"),
         }
         with self._holding():
             self._writer.execute(self._upserts.verdict, verdict)
@@ -194,6 +223,7 @@ class SqlRunStore:
         """Fill in the metrics and feasibility of proposed designs; repeatable."""
         with self._holding():
             self._conclude(role, evaluations)
+            flights.land_all(self._writer, self._lease.job_id)
 
     def finish_generation(
         self, record: GenerationRecord, evaluations: Sequence[Evaluation]
@@ -218,8 +248,10 @@ class SqlRunStore:
             seq = self._number(sql.FINISH, number=record.number, at=at)
             self._conclude(Role.SEARCH, evaluations)
             self._writer.execute(sql.INSERT_GENERATION, {**row, **counts})
-            self._move_front(record)
-            self._append(seq, events.GENERATION_FINISHED, {**told, **counts})
+            after = {h: self._id(Role.SEARCH, h) for h in record.front}
+            move_front(self._writer, self._lease.job_id, record.number, after)
+            flights.land_all(self._writer, self._lease.job_id)
+            self._append(seq, events.EventKind.GENERATION_FINISHED, {**told, **counts})
 
     def add_test_metrics(self, role: Role, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Add `test_…` metrics to designs, by hash; repeatable."""
@@ -335,7 +367,7 @@ class SqlRunStore:
         stored = self._writer.execute(sql.STORED, {"key": key}).scalar_one()
         if stored != metrics:
             data = {"key": key, "stored": stored, "measured": metrics}
-            self._append(self._number(sql.NUMBER), events.EVALUATION_MISMATCH, data)
+            self._append(self._number(sql.NUMBER), events.EventKind.EVALUATION_MISMATCH, data)
 
     def _conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
         if not evaluations:
@@ -347,7 +379,7 @@ class SqlRunStore:
                 "is_feasible": evaluation.feasible,
                 "by": evaluation.violation,
                 "from_weights": evaluation.origin,
-                "why": evaluation.reason,
+                "why": None if evaluation.reason is None else storable(evaluation.reason),
             }
             for design_id, evaluation in zip(ids, evaluations, strict=True)
         ]
@@ -356,24 +388,6 @@ class SqlRunStore:
             (evaluation.design.hash, design_id, evaluation.metrics)
             for design_id, evaluation in zip(ids, evaluations, strict=True)
         )
-
-    def _move_front(self, record: GenerationRecord) -> None:
-        before = {row.hash: row.id for row in self._writer.execute(sql.FRONT, self._job)}
-        after = {h: self._id(Role.SEARCH, h) for h in record.front}
-        left: list[dict[str, object]] = [
-            {**self._job, "design": design_id, "number": record.number}
-            for h, design_id in before.items()
-            if h not in after
-        ]
-        entered: list[dict[str, object]] = [
-            {"job_id": self._lease.job_id, "design_id": design_id, "entered": record.number}
-            for h, design_id in after.items()
-            if h not in before
-        ]
-        if left:
-            self._writer.execute(sql.LEAVE_FRONT, left)
-        if entered:
-            self._writer.execute(sql.ENTER_FRONT, entered)
 
 
 def _finite(figures: Mapping[str, float], whose: str) -> dict[str, float]:

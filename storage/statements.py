@@ -1,10 +1,6 @@
 """The statements of a run, built once: a generation executes some hundreds of them."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import BindParameter, bindparam, delete, exists, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import Insert
 
 from dse.ports import Role
 from storage.leases import fenced
@@ -12,10 +8,8 @@ from storage.tables import (
     DesignRow,
     EvaluationRow,
     EvaluationUseRow,
-    FrontRow,
     GenerationRow,
     JobRow,
-    MetricRow,
     VerdictRow,
 )
 
@@ -23,7 +17,7 @@ _job: BindParameter[str] = bindparam("job")
 _next_event = {"event_seq": JobRow.event_seq + 1, "version": JobRow.version + 1}
 
 HOLD = fenced()
-PROGRESS = fenced().values(crashes=0)
+PROGRESS = fenced().values(crashes=0, error=None)
 NUMBER = fenced().values(_next_event).returning(JobRow.event_seq)
 LAY = fenced().values(
     float_metrics=bindparam("metrics"),
@@ -38,7 +32,7 @@ FINISH = (
     fenced()
     .where(JobRow.generation == bindparam("number") - 1)
     .values(_next_event)
-    .values(generation=bindparam("number"), crashes=0, updated_at=bindparam("at"))
+    .values(generation=bindparam("number"), crashes=0, error=None, updated_at=bindparam("at"))
     .returning(JobRow.event_seq)
 )
 
@@ -88,23 +82,6 @@ CONCLUDE = (
     )
 )
 
-FRONT = (
-    select(DesignRow.hash, DesignRow.id)
-    .join(FrontRow, FrontRow.design_id == DesignRow.id)
-    .where(FrontRow.job_id == _job, FrontRow.dropped.is_(None))
-    .order_by(DesignRow.generation, DesignRow.position)
-)
-ENTER_FRONT = insert(FrontRow)
-LEAVE_FRONT = (
-    update(FrontRow)
-    .where(
-        FrontRow.job_id == _job,
-        FrontRow.design_id == bindparam("design"),
-        FrontRow.dropped.is_(None),
-    )
-    .values(dropped=bindparam("number"))
-)
-
 _keys: BindParameter[str] = bindparam("keys", expanding=True)
 _judged = exists().where(VerdictRow.job_id == _job, VerdictRow.key == EvaluationRow.key)
 STORED = select(EvaluationRow.metrics).where(EvaluationRow.key == bindparam("key"))
@@ -122,34 +99,3 @@ VERDICTS = select(VerdictRow.key, VerdictRow.outcome, VerdictRow.reason).where(
 LIFT_VERDICT = delete(VerdictRow).where(
     VerdictRow.job_id == bindparam("job_id"), VerdictRow.key == bindparam("key")
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upserts:
-    """Inserts that may meet their row; SQLite and Postgres each build their own."""
-
-    measurement: Insert
-    use: Insert
-    verdict: Insert
-    metric: Insert
-
-
-def upserts(dialect: str) -> Upserts:
-    """Build the upserts for "sqlite" or "postgresql"."""
-    build = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    verdict, metric = build(VerdictRow), build(MetricRow)
-    return Upserts(
-        measurement=build(EvaluationRow).on_conflict_do_nothing(index_elements=["key"]),
-        use=build(EvaluationUseRow).on_conflict_do_nothing(index_elements=["job_id", "key"]),
-        verdict=verdict.on_conflict_do_update(
-            index_elements=["job_id", "key"],
-            set_={
-                "attempts": VerdictRow.attempts + 1,
-                "outcome": verdict.excluded.outcome,
-                "reason": verdict.excluded.reason,
-            },
-        ),
-        metric=metric.on_conflict_do_update(
-            index_elements=["design_id", "name"], set_={"value": metric.excluded.value}
-        ),
-    )

@@ -12,10 +12,12 @@ from sqlalchemy import (
     Double,
     Enum,
     ForeignKey,
+    Index,
     MetaData,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -44,9 +46,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None or value.tzinfo is not None:
-            return value
-        return value.replace(tzinfo=UTC)
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _words(enum: type[StrEnum], name: str) -> Enum:
@@ -84,7 +86,8 @@ class Base(DeclarativeBase):
 
 class JobRow(Base):
     """A search job. `attempt` is the fencing token and only grows; `crashes` counts leases lost
-    since the last progress; `generation` is the last finished one, -1 before the first."""
+    since the last progress; `generation` is the last finished one, -1 before the first.
+    `lease_until` stands in no index: Postgres then renews a lease without touching any."""
 
     __tablename__ = "job"
 
@@ -98,6 +101,7 @@ class JobRow(Base):
     owner: Mapped[str | None]
     owner_host: Mapped[str | None]
     owner_pid: Mapped[int | None]
+    owner_boot: Mapped[str | None]
     owner_started: Mapped[float | None]
     attempt: Mapped[int]
     crashes: Mapped[int]
@@ -113,6 +117,18 @@ class JobRow(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+
+
+# Over all states, an index beginning with `state` would be taken for claims too, and sort.
+_READY, _LEASED = text("state = 'READY'"), text("state = 'LEASED'")
+Index(
+    "ix_job_ready",
+    JobRow.priority.desc(),
+    JobRow.id,
+    sqlite_where=_READY,
+    postgresql_where=_READY,
+)
+Index("ix_job_leased", JobRow.id, sqlite_where=_LEASED, postgresql_where=_LEASED)
 
 
 def _job_key(*, primary_key: bool = True) -> Mapped[str]:
@@ -217,11 +233,29 @@ class VerdictRow(Base):
     reason: Mapped[str]
 
 
+class DispatchRow(Base):
+    """An evaluation that a job sent out and that has no outcome yet. `attempt` is the lease under
+    which it went; `deaths` counts the processes that died of it while nothing ran beside it."""
+
+    __tablename__ = "dispatch"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    job_id: Mapped[str] = _job_key()
+    key: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    alone: Mapped[bool]
+    deaths: Mapped[int]
+
+
 class FrontRow(Base):
     """A stay on the front: from generation `entered` to before generation `dropped`."""
 
     __tablename__ = "front"
-    __table_args__ = (CheckConstraint("dropped > entered", name="interval"),)
+    __table_args__ = (
+        CheckConstraint("dropped > entered", name="interval"),
+        # Deleting a job deletes its designs, each of which looks for its stays.
+        Index("ix_front_design_id", "design_id"),
+    )
 
     job_id: Mapped[str] = _job_key()
     design_id: Mapped[int] = mapped_column(
@@ -241,3 +275,31 @@ class EventRow(Base):
     kind: Mapped[str]
     data: Mapped[Document]
     at: Mapped[datetime]
+
+
+class WorkerRow(Base):
+    """A process that takes jobs, for as long as it runs."""
+
+    __tablename__ = "worker"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    boot: Mapped[str]
+    started: Mapped[float]
+    slots: Mapped[int]
+    versions: Mapped[Document]
+    registered_at: Mapped[datetime]
+    last_seen: Mapped[datetime]
+
+
+class IdempotencyRow(Base):
+    """A request to make a job that may be repeated without making another."""
+
+    __tablename__ = "idempotency"
+
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)

@@ -164,6 +164,9 @@ class FakePool:
         self.ran: list[Request] = []
         self.cancelled = False
 
+    def warm(self) -> None:
+        pass
+
     def submit(self, requests: Sequence[Request]) -> None:
         self.waiting += requests
 
@@ -198,6 +201,8 @@ class MemoryStore:
         self.test: dict[tuple[Role, str], Mapping[str, float]] = {}
         self.notes: list[str] = []
         self.stop = False
+        self.in_flight: dict[str, bool] = {}
+        self.deaths: dict[str, int] = {}
 
     def foundation(self) -> Foundation | None:
         return self.laid
@@ -242,7 +247,26 @@ class MemoryStore:
     def verdicts(self, keys: Iterable[str]) -> dict[str, str]:
         return {key: self.refused[key] for key in keys if key in self.refused}
 
+    def dispatched(self, keys: Iterable[str], *, alone: bool = False) -> None:
+        self.in_flight |= dict.fromkeys(keys, alone)
+
+    def suspects(self) -> set[str]:
+        """Take every call for that of a driver whose predecessor died."""
+        for key, alone in list(self.in_flight.items()):
+            self.in_flight[key] = False
+            self.died(key, alone=alone)
+        return set(self.in_flight)
+
+    def died(self, key: str, *, alone: bool) -> int:
+        self.deaths[key] = self.deaths.get(key, 0) + alone
+        if self.deaths[key] >= 3:
+            self.refused[key] = "POISONED: its process died 3 times while it ran alone"
+            self.in_flight.pop(key, None)
+        return self.deaths[key]
+
     def record(self, outcome: Outcome, *, split: str, choices: Choices | None) -> None:
+        self.in_flight.pop(outcome.key, None)
+        self.deaths.pop(outcome.key, None)
         if outcome.metrics is None:
             self.refused[outcome.key] = f"{outcome.status}: {outcome.reason}"
             return

@@ -1,6 +1,7 @@
 """`dse cost` and `dse evaluate`: one design, looked at closely. Neither repairs; both refuse."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,7 +106,8 @@ def _platforms(names: Sequence[str], params: Sequence[str]) -> list[Platform]:
 
 def _design(workload: Workload, assignments: Sequence[str], source: str | None) -> Design:
     stored = None
-    if source is not None and Path(source).is_file():
+    # os.path.isfile takes names of any length
+    if source is not None and os.path.isfile(source):
         stored = bootstrap.read_design(Path(source))
     elif source is not None:
         stored = bootstrap.find_design(read_settings(), source)

@@ -7,12 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api import bootstrap
+from api import bootstrap, listings
 from api.console import out
 from api.settings import read_settings
-from dse.knobs import KNOBS
-from dse.metrics import METRICS
-from evaluators.registry import PLATFORMS, WORKLOADS
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
@@ -24,19 +21,7 @@ def workloads(as_json: AsJson = False) -> None:
     dse workloads
     """
     catalogue = bootstrap.catalogue(read_settings())
-    items = []
-    for entry in WORKLOADS.values():
-        workload = catalogue.workload(entry.name, {})
-        items.append(
-            {
-                "name": entry.name,
-                "summary": entry.summary,
-                "metrics": list(workload.metrics),
-                "params": dict(workload.params),
-                "layers": {layer.name: layer.weights for layer in workload.shape.layers},
-                "macs": workload.shape.macs,
-            }
-        )
+    items = listings.workload_items(catalogue)
     _show(items, as_json, ("name", "summary", "metrics", "macs", "params"))
 
 
@@ -52,21 +37,10 @@ def platforms(
     """
     catalogue = bootstrap.catalogue(read_settings())
     if name is not None:
-        constants = catalogue.platform(name, {}).constants
+        constants = listings.constant_items(catalogue, name)
         _show(constants, as_json, ("name", "value", "unit", "source"))
         return
-    items = []
-    for entry in PLATFORMS.values():
-        platform = catalogue.platform(entry.name, {})
-        items.append(
-            {
-                "name": entry.name,
-                "summary": entry.summary,
-                "knobs": {knob: list(values) for knob, values in platform.knobs.items()},
-                "metrics": list(platform.metrics),
-                "params": dict(platform.params),
-            }
-        )
+    items = listings.platform_items(catalogue)
     _show(items, as_json, ("name", "summary", "knobs", "metrics", "params"))
 
 
@@ -76,23 +50,10 @@ def knobs(as_json: AsJson = False) -> None:
     \b
     dse knobs
     """
-    items = [
-        {
-            "name": knob.name,
-            "choices": list(knob.choices),
-            "neutral": knob.neutral,
-            "unit": knob.unit,
-            "meaning": knob.meaning,
-        }
-        for knob in KNOBS.values()
-    ]
-    _show(items, as_json, ("name", "choices", "neutral", "unit", "meaning"))
+    columns = ("name", "choices", "neutral", "unit", "meaning")
+    _show(listings.knob_items(), as_json, columns)
     if not as_json:
-        metrics = [
-            {"metric": m.name, "unit": m.unit, "goal": m.goal, "meaning": m.meaning}
-            for m in METRICS.values()
-        ]
-        _show(metrics, as_json, ("metric", "unit", "goal", "meaning"))
+        _show(listings.metric_items(), as_json, ("name", "unit", "goal", "meaning"))
 
 
 def _show(items: Sequence[Mapping[str, object]], as_json: bool, columns: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from api import bootstrap
 from api.console import out
+from api.files import check_target
 from api.report import write_report
 from api.settings import read_settings
 
@@ -24,5 +25,6 @@ def report(
     \b
     dse report latest --out report.html
     """
+    check_target(file)
     write_report(bootstrap.document(read_settings(), job), file)
     out.print(f"wrote {file}", markup=False)

@@ -1,7 +1,6 @@
 """`dse run`: a search from its spec to its front, in this process."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,9 @@ import typer
 from api import bootstrap
 from api.console import Bars, front_table, out
 from api.documents import Document
+from api.files import check_target, write_text
 from api.report import write_report
 from api.settings import read_settings
-from dse.errors import SpecError
 from dse.metrics import TEST_PREFIX
 from dse.spec import read_spec
 
@@ -36,8 +35,8 @@ def run(
     dse run examples/bitfusion.yaml --json run.json --report report.html --processes 2
     """
     for file in (json_file, report):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise SpecError(f"the folder of {file} must exist")
+        if file is not None:
+            check_target(file)
     settings = read_settings()
     job_spec = read_spec(spec)
     with Bars() as bars:
@@ -45,7 +44,7 @@ def run(
     document = bootstrap.document(settings, job)
     show(document)
     if json_file is not None:
-        _write(json_file, json.dumps(document, indent=1))
+        write_text(json_file, json.dumps(document, indent=1))
         out.print(f"wrote {json_file}", markup=False)
     if report is not None:
         write_report(document, report)
@@ -77,9 +76,3 @@ def show(document: Document) -> None:
 
 def _feasible(document: Document) -> list[dict[str, object]]:
     return [item for item in document["baselines"] if item["feasible"]]
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text)
-    unfinished.replace(path)

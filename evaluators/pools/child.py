@@ -6,10 +6,8 @@ child reads the end of the pipe, a busy one is killed by the kernel (Linux) or f
 closed when it answers.
 """
 
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -18,8 +16,7 @@ from typing import cast
 
 from dse.ports import Outcome, Request
 from evaluators.pools.attempt import Evaluate, attempt, describe
-
-_PR_SET_PDEATHSIG = 1
+from evaluators.pools.lifeline import die_with
 
 
 def serve(
@@ -36,7 +33,7 @@ def serve(
         parent: process id of the pool.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with(parent)
+    die_with(parent)
     os.dup2(2, 1)  # standard output belongs to the command that the user ran
     with suppress(EOFError, OSError):
         try:
@@ -47,13 +44,6 @@ def serve(
         connection.send(None)
         while True:
             connection.send(attempt(evaluate, connection.recv()))
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the request to be killed stood
-        os._exit(1)
 
 
 def _load(target: str) -> Callable[..., Evaluate]:

@@ -22,6 +22,9 @@ class InlinePool:
     def capacity(self) -> int:
         return 1
 
+    def warm(self) -> None:
+        """Return at once: the evaluator is here."""
+
     def submit(self, requests: Sequence[Request]) -> None:
         if self._closed:
             raise ValueError("the pool is closed")

@@ -16,6 +16,7 @@ ACCURACY = "evaluators.accuracy:make_evaluator"
 """Target of a real search; its arguments are (workload, params, places)."""
 
 _LOAD_ATTEMPTS = 3
+_WEIGH_S = 0.5
 
 
 @final
@@ -28,7 +29,12 @@ class ProcessPool:
     """
 
     def __init__(
-        self, target: str, *, arguments: tuple[object, ...] = (), slots: int | None = None
+        self,
+        target: str,
+        *,
+        arguments: tuple[object, ...] = (),
+        slots: int | None = None,
+        memory_mib: float | None = None,
     ) -> None:
         """Say what the children run; none is started yet.
 
@@ -36,12 +42,15 @@ class ProcessPool:
             target: "package.module:function" that returns the evaluator's function.
             arguments: plain data that the function is called with.
             slots: children at the same time; the cores open to this process if None.
+            memory_mib: resident memory at which a child is killed, looked at twice a second.
         """
         if slots is not None and slots < 1:
             raise SpecError(f"slots must be at least 1, got {slots}")
         self._target = target
         self._arguments = arguments
         self._capacity = available_cores() if slots is None else slots
+        self._memory_mib = float("inf") if memory_mib is None else memory_mib
+        self._weighed = time.monotonic()
         self._backlog = Backlog()
         self._slots: list[Slot] = []
         self._finished: list[Outcome] = []
@@ -51,6 +60,17 @@ class ProcessPool:
     @property
     def capacity(self) -> int:
         return self._capacity
+
+    def warm(self) -> None:
+        """Wait until a child has loaded.
+
+        Raises:
+            EvaluationError: the evaluator cannot be loaded.
+        """
+        while not any(slot.ready for slot in self._slots):
+            if not self._slots:
+                self._slots.append(Slot(self._target, self._arguments))
+            self._receive(_WEIGH_S)
 
     def submit(self, requests: Sequence[Request]) -> None:
         if self._closed:
@@ -68,6 +88,7 @@ class ProcessPool:
         while self._backlog.unanswered:
             self._receive(0.0 if self._finished else self._patience(end))
             self._expire()
+            self._weigh()
             self._dispatch()
             if self._finished or time.monotonic() >= end:
                 break
@@ -106,6 +127,8 @@ class ProcessPool:
 
     def _patience(self, end: float) -> float:
         deadlines = [slot.deadline for slot in self._slots if slot.request is not None]
+        if self._memory_mib < float("inf"):
+            deadlines.append(self._weighed + _WEIGH_S)
         return max(0.0, min([end, *deadlines]) - time.monotonic())
 
     def _receive(self, timeout_s: float) -> None:
@@ -147,6 +170,23 @@ class ProcessPool:
         for slot in list(self._slots):
             if slot.request is not None and slot.deadline <= now:
                 self._finished.append(timed_out(slot.request, now - slot.started))
+                self._end([slot])
+
+    def _weigh(self) -> None:
+        now = time.monotonic()
+        if now - self._weighed < _WEIGH_S or self._memory_mib == float("inf"):
+            return
+        self._weighed = now
+        for slot in list(self._slots):
+            if slot.request is not None and (used := slot.memory_mib()) > self._memory_mib:
+                reason = f"{used:.0f} MiB of memory, allowed are {self._memory_mib:g}"
+                outcome = Outcome(
+                    key=slot.request.key,
+                    status=Status.OOM,
+                    reason=reason,
+                    seconds=now - slot.started,
+                )
+                self._finished.append(outcome)
                 self._end([slot])
 
     def _end(self, slots: Sequence[Slot]) -> None:

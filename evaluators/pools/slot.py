@@ -3,10 +3,12 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import final
+
+import psutil
 
 from dse.errors import EvaluationError
 from dse.ports import Outcome, Request
@@ -69,10 +71,21 @@ class Slot:
             return "closed its pipe"
         return f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
 
+    def memory_mib(self) -> float:
+        """Return the resident memory of the child and of what it has started itself."""
+        total = 0
+        for process in self._family():
+            with suppress(psutil.Error):
+                total += process.memory_info().rss
+        return total / 2**20
+
     @staticmethod
     def end(slots: "Iterable[Slot]") -> None:
-        """End the children, by force where SIGTERM is not enough; no zombie stays."""
+        """End the children with all that they have started, by force where SIGTERM is not
+        enough; no zombie stays."""
+        slots = list(slots)
         ended = [slot._process for slot in slots]
+        offspring = [process for slot in slots for process in slot._family()[1:]]
         for process in ended:
             process.terminate()
         patience = time.monotonic() + _GRACE_S
@@ -80,11 +93,21 @@ class Slot:
             process.join(max(0.0, patience - time.monotonic()))
             if process.exitcode is None:
                 process.kill()
+        for grandchild in offspring:
+            with suppress(psutil.Error):
+                grandchild.kill()
         for process in ended:
             process.join()
             process.close()
         for slot in slots:
             slot.connection.close()
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            child = psutil.Process(self._process.pid)
+            return [child, *child.children(recursive=True)]
+        except psutil.Error:
+            return []
 
 
 @contextmanager

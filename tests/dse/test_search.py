@@ -1,3 +1,5 @@
+from collections.abc import Iterable, Sequence
+
 import pytest
 
 from dse.design import Design
@@ -190,20 +192,74 @@ def test_a_design_that_cannot_be_measured_is_infeasible_and_the_search_goes_on()
     assert sum(record.counts["failed"] for record in store.records) == len(failed)
 
 
-def test_a_lost_design_is_run_again_and_given_up_after_three_times() -> None:
-    attempts: dict[str, int] = {}
+def test_a_design_whose_process_dies_is_run_again_alone() -> None:
+    lost: set[str] = set()
+    crowd: list[int] = []
+
+    class Watching(FakePool):
+        def submit(self, requests: Sequence[Request]) -> None:
+            super().submit(requests)
+            if any(request.key in lost for request in requests):
+                crowd.append(len(self.waiting))
 
     def outcome(request: Request) -> Outcome:
-        attempts[request.key] = attempts.get(request.key, 0) + 1
-        hopeless = request.choices is not None and request.choices["a_bits"]["in"] == 2
-        if hopeless or attempts[request.key] == 1:
+        if request.key not in lost:
+            lost.add(request.key)
+            return Outcome(key=request.key, status=Status.LOST, reason="signal 9")
+        return good_outcome(request)
+
+    store = run(MemoryStore(), Watching(outcome))
+
+    assert crowd
+    assert set(crowd) == {1}
+    assert not store.refused
+    assert store.results() == run(MemoryStore()).results()
+
+
+def test_a_design_that_kills_its_process_three_times_alone_is_infeasible() -> None:
+    deaths: dict[str, int] = {}
+
+    def outcome(request: Request) -> Outcome:
+        if request.choices is not None and request.choices["a_bits"]["in"] == 2:
+            deaths[request.key] = deaths.get(request.key, 0) + 1
             return Outcome(key=request.key, status=Status.LOST, reason="signal 9")
         return good_outcome(request)
 
     store = run(MemoryStore(), FakePool(outcome), search=small(baselines=["uniform"]))
 
-    assert set(attempts.values()) == {2, 3}
-    assert set(store.refused.values()) == {"LOST: signal 9"}
+    assert set(deaths.values()) == {4}
+    assert set(store.refused) == set(deaths)
+    assert all(reason.startswith("POISONED: ") for reason in store.refused.values())
+    assert len(store.records) == 6
+
+
+def test_a_design_that_kills_its_driver_is_infeasible_in_the_end() -> None:
+    class Deadly(FakePool):
+        def poll(self, timeout_s: float) -> list[Outcome]:
+            if any(r.choices and r.choices["a_bits"]["in"] == 2 for r in self.waiting):
+                raise SystemExit
+            return super().poll(timeout_s)
+
+    class Abrupt(MemoryStore):
+        """A dead driver withdraws nothing."""
+
+        def dispatched(self, keys: Iterable[str], *, alone: bool = False) -> None:
+            keys = list(keys)
+            if alone or not any(self.in_flight.get(key) for key in keys):
+                super().dispatched(keys, alone=alone)
+
+    store = Abrupt()
+    for _ in range(400):
+        try:
+            run(store, Deadly(), search=small(baselines=["uniform"]))
+            break
+        except SystemExit:
+            pass
+
+    assert len(store.records) == 6
+    poisoned = [r for r in store.refused.values() if r.startswith("POISONED: ")]
+    assert poisoned
+    assert len(poisoned) == len(store.refused)
 
 
 def test_nothing_measurable_is_an_error_of_the_job() -> None:
@@ -234,7 +290,7 @@ def test_an_exhausted_space_ends_the_search_well() -> None:
 
 
 def test_a_requested_stop_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dse.measuring._POLL_S", 0.0)
+    monkeypatch.setattr("dse.dispatch._POLL_S", 0.0)
     store = MemoryStore()
     store.stop = True
 

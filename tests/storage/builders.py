@@ -2,19 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from dse.design import Design, Evaluation
 from dse.ports import Foundation, GenerationRecord, Outcome, Proposal, Role, Status
 from dse.spec import JobSpec, spec_from_data
-from storage.leases import Lease, Owner, claim
+from storage.engine import reading
+from storage.leases import Lease, claim
+from storage.owners import Owner
+from storage.repositories import Event, Job, Jobs, Results
 from storage.run_store import SqlRunStore
+from storage.tables import JobRow
 
 FOUNDATION = Foundation(float_metrics={"error": 10.0}, reference_point={"error": 40.0})
 
 
-def spec(seed: int = 1) -> JobSpec:
+def spec(seed: int = 1, *, priority: int = 0) -> JobSpec:
     return spec_from_data(
         {
             "name": "tiny",
@@ -23,6 +28,7 @@ def spec(seed: int = 1) -> JobSpec:
             "knobs": [{"knob": "w_bits", "choices": [2, 4, 8]}],
             "objectives": ["error", "memory_mib"],
             "search": {"seed": seed},
+            "priority": priority,
         }
     )
 
@@ -82,7 +88,7 @@ def record(generation: int, front: Iterable[int], *, designs: int = 0) -> Genera
 
 def ghost() -> Owner:
     """An owner whose process is gone: the id is in use, by a process that began later."""
-    return replace(Owner.current(), started=Owner.current().started - 1000)
+    return replace(Owner.current(), started=Owner.current().started - 1)
 
 
 def take(engine: Engine, job_id: str, owner: Owner | None = None) -> Lease:
@@ -100,3 +106,25 @@ def run_generation(
     store.finish_generation(
         record(generation, front, designs=len(numbers)), evaluations(numbers, generation)
     )
+
+
+def far(name: str = "elsewhere") -> Owner:
+    """An owner on another host, of whom only the clock tells."""
+    return replace(Owner.current(), host=name, boot=name)
+
+
+def run_out(engine: Engine, job_id: str, *, by_s: float = 1.0) -> None:
+    """Let a job's lease have ended some seconds ago, or in some if negative."""
+    with engine.begin() as connection:
+        until = datetime.now(UTC) - timedelta(seconds=by_s)
+        connection.execute(update(JobRow).where(JobRow.id == job_id).values(lease_until=until))
+
+
+def job(engine: Engine, job_id: str) -> Job:
+    with reading(engine) as connection:
+        return Jobs(connection).get(job_id)
+
+
+def events(engine: Engine, job_id: str) -> list[Event]:
+    with reading(engine) as connection:
+        return Results(connection).events(job_id)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 
-import psutil
 import pytest
 from sqlalchemy import Engine, select, update
 
 from dse.errors import FencedOutError, UnknownNameError
 from storage.engine import make_engine, reading
-from storage.leases import LEASE, Owner, claim, heartbeat, release
+from storage.leases import LEASE_S, claim, heartbeat, release
+from storage.owners import Owner
 from storage.repositories import Job, Jobs, Results
 from storage.tables import JobRow, JobState
 from tests.storage.builders import ghost, take
@@ -61,8 +61,7 @@ def _compete(
 
 def test_a_job_whose_process_has_ended_is_taken_over_at_once(engine: Engine, job_id: str) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    dying = replace(Owner.current(), pid=child.pid)
-    assert claim(engine, job_id, replace(dying, started=_started(child.pid))) is not None
+    assert claim(engine, job_id, Owner.of(child.pid)) is not None
     alive = claim(engine, job_id, Owner.current())
 
     child.kill()
@@ -80,17 +79,12 @@ def test_a_job_whose_process_has_ended_is_taken_over_at_once(engine: Engine, job
 
 def test_a_killed_process_that_nobody_has_waited_for_is_gone(engine: Engine, job_id: str) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
-    owner = replace(Owner.current(), pid=child.pid, started=_started(child.pid))
-    assert claim(engine, job_id, owner) is not None
+    assert claim(engine, job_id, Owner.of(child.pid)) is not None
 
     while claim(engine, job_id, Owner.current()) is None:
         pass
 
     assert child.wait() == 0
-
-
-def _started(pid: int) -> float:
-    return psutil.Process(pid).create_time()
 
 
 def test_a_process_id_that_came_back_is_not_the_owner(engine: Engine, job_id: str) -> None:
@@ -100,7 +94,7 @@ def test_a_process_id_that_came_back_is_not_the_owner(engine: Engine, job_id: st
 
 
 def test_a_lease_of_another_host_is_lost_when_it_has_run_out(engine: Engine, job_id: str) -> None:
-    take(engine, job_id, replace(ghost(), host="elsewhere"))
+    take(engine, job_id, replace(ghost(), host="elsewhere", boot="another"))
     early = claim(engine, job_id, Owner.current())
 
     _set(engine, job_id, lease_until=datetime.now(UTC) - timedelta(seconds=1))
@@ -139,7 +133,7 @@ def test_a_heartbeat_renews_the_lease_and_not_the_version(engine: Engine, job_id
     with reading(engine) as connection:
         until = connection.scalar(select(JobRow.lease_until).where(JobRow.id == job_id))
     assert until is not None
-    assert until > datetime.now(UTC) + LEASE / 2
+    assert until > datetime.now(UTC) + timedelta(seconds=LEASE_S / 2)
     assert _job(engine, job_id).version == version
 
 
@@ -169,19 +163,32 @@ def test_states_that_are_no_release_are_refused(engine: Engine, job_id: str) -> 
         release(engine, take(engine, job_id), JobState.LEASED)
 
 
-@pytest.mark.parametrize(("state", "kept"), [(JobState.READY, True), (JobState.CANCELLED, False)])
-def test_a_request_to_stop_outlives_an_interruption_only(
-    engine: Engine, job_id: str, state: JobState, kept: bool
+@pytest.mark.parametrize(
+    ("flags", "state", "found"),
+    [
+        ({"cancel_requested": True}, JobState.READY, JobState.CANCELLED),
+        ({"pause_requested": True}, JobState.READY, JobState.PAUSED),
+        (
+            {"cancel_requested": True, "pause_requested": True},
+            JobState.READY,
+            JobState.CANCELLED,
+        ),
+        ({"cancel_requested": True}, JobState.SUCCEEDED, JobState.SUCCEEDED),
+        ({}, JobState.READY, JobState.READY),
+    ],
+)
+def test_a_job_that_is_given_back_does_what_it_was_asked_to(
+    engine: Engine, job_id: str, flags: dict[str, bool], state: JobState, found: JobState
 ) -> None:
     lease = take(engine, job_id)
-    _set(engine, job_id, cancel_requested=True)
+    _set(engine, job_id, updated_at=datetime.now(UTC), **flags)
 
-    release(engine, lease, state)
+    released = release(engine, lease, state)
 
-    with reading(engine) as connection:
-        assert (
-            connection.scalar(select(JobRow.cancel_requested).where(JobRow.id == job_id)) is kept
-        )
+    job = _job(engine, job_id)
+    assert released == job.state == found
+    assert (job.cancel_requested, job.pause_requested) == (False, False)
+    assert (job.finished_at is None) is (found in (JobState.READY, JobState.PAUSED))
 
 
 def test_every_change_of_state_is_an_event(engine: Engine, job_id: str) -> None:

@@ -11,6 +11,7 @@ from storage.leases import Lease
 from storage.repositories import Results
 from storage.run_store import SqlRunStore
 from tests.storage.builders import design, proposals, run_generation, spec, take
+from tests.storage.conftest import OpenStore
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -58,8 +59,10 @@ def test_evaluations_come_in_order_of_generation_and_position(
     assert [list(e.design.choices["w_bits"]) for e in found] == [["L0", "L1", "L2"]] * 4
 
 
-def test_jobs_do_not_see_each_other(engine: Engine, store: SqlRunStore) -> None:
-    other = SqlRunStore(engine, take(engine, create_job(engine, spec())), shared_cache=True)
+def test_jobs_do_not_see_each_other(
+    engine: Engine, store: SqlRunStore, open_store: OpenStore
+) -> None:
+    other = open_store(take(engine, create_job(engine, spec())))
     run_generation(store, 0, [5, 3], [5])
     run_generation(other, 0, [3, 4], [4])
 

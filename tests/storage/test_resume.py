@@ -12,7 +12,8 @@ from sqlalchemy import Engine, delete, event, select
 from dse.ports import Role
 from storage.engine import make_engine, reading
 from storage.jobs import create_job
-from storage.leases import Owner, claim
+from storage.leases import claim
+from storage.owners import Owner
 from storage.repositories import Jobs, Results
 from storage.run_store import SqlRunStore
 from storage.tables import EvaluationRow, JobRow

@@ -26,6 +26,7 @@ from tests.storage.builders import (
     spec,
     take,
 )
+from tests.storage.conftest import OpenStore
 
 
 def test_it_is_a_run_store(store: SqlRunStore) -> None:
@@ -144,19 +145,19 @@ def test_nothing_proposed_is_nothing_stored(engine: Engine, store: SqlRunStore) 
 
 
 def test_a_measurement_serves_all_jobs_unless_told_otherwise(
-    engine: Engine, store: SqlRunStore
+    engine: Engine, store: SqlRunStore, open_store: OpenStore
 ) -> None:
     other = take(engine, create_job(engine, spec()))
     store.record(measured(1), split="search", choices=design(1).choices)
-    shared = SqlRunStore(engine, other, shared_cache=True)
-    alone = SqlRunStore(engine, other, shared_cache=False)
+    shared = open_store(other)
+    alone = open_store(other, shared_cache=False)
 
     assert store.recall(["key-1", "key-2"]) == {"key-1": {"error": 25.0}}
     assert shared.recall(["key-1"]) == {"key-1": {"error": 25.0}}
     assert alone.recall(["key-1"]) == {}
     alone.record(measured(1), split="search", choices=design(1).choices)
     assert alone.recall(["key-1"]) == {"key-1": {"error": 25.0}}
-    assert SqlRunStore(engine, other, shared_cache=False).recall(["key-1"]) != {}
+    assert open_store(other, shared_cache=False).recall(["key-1"]) != {}
 
 
 def test_any_number_of_keys_can_be_recalled(store: SqlRunStore) -> None:
@@ -205,8 +206,10 @@ def test_another_result_under_a_key_raises_the_alarm_and_the_first_stands(
     assert store.recall(["key-1"]) == {"key-1": {"error": 25.0}}
 
 
-def test_a_verdict_holds_for_its_job_alone(engine: Engine, store: SqlRunStore) -> None:
-    other = SqlRunStore(engine, take(engine, create_job(engine, spec())), shared_cache=True)
+def test_a_verdict_holds_for_its_job_alone(
+    engine: Engine, store: SqlRunStore, open_store: OpenStore
+) -> None:
+    other = open_store(take(engine, create_job(engine, spec())))
     slow = Outcome(key="key-1", status=Status.TIMEOUT, reason="600 s")
     store.record(slow, split="search", choices=design(1).choices)
     store.record(Outcome(key="key-2", status=Status.LOST), split="search", choices=None)
@@ -220,9 +223,9 @@ def test_a_verdict_holds_for_its_job_alone(engine: Engine, store: SqlRunStore) -
 
 
 def test_a_verdict_stands_whatever_another_job_measures(
-    engine: Engine, store: SqlRunStore
+    engine: Engine, store: SqlRunStore, open_store: OpenStore
 ) -> None:
-    other = SqlRunStore(engine, take(engine, create_job(engine, spec())), shared_cache=True)
+    other = open_store(take(engine, create_job(engine, spec())))
     slow = Outcome(key="key-1", status=Status.TIMEOUT, reason="600 s")
     store.record(slow, split="search", choices=None)
     other.record(measured(1), split="search", choices=None)
@@ -343,7 +346,7 @@ def test_progress_forgets_crashes(engine: Engine, store: SqlRunStore) -> None:
     assert crashes_after(lambda: store.finish_generation(record(0, [1]), [])) == 0
 
 
-_WRITES: dict[str, Callable[[SqlRunStore], None]] = {
+_WRITES: dict[str, Callable[[SqlRunStore], object]] = {
     "lay_foundation": lambda s: s.lay_foundation(FOUNDATION),
     "add_float_metrics": lambda s: s.add_float_metrics({"test_error": 1.0}),
     "propose": lambda s: s.propose(Role.SEARCH, 1, proposals([4])),
@@ -355,13 +358,14 @@ _WRITES: dict[str, Callable[[SqlRunStore], None]] = {
     "finish_generation": lambda s: s.finish_generation(record(1, [1]), []),
     "add_test_metrics": lambda s: s.add_test_metrics(Role.SEARCH, {design(1).hash: {"x": 1.0}}),
     "note": lambda s: s.note("kind", {}),
-    "heartbeat": lambda s: s.heartbeat(),
+    "dispatched": lambda s: s.dispatched(["key-9"]),
+    "died": lambda s: s.died("key-9", alone=True),
 }
 
 
 @pytest.mark.parametrize("write", _WRITES.values(), ids=_WRITES)
 def test_a_driver_that_lost_its_job_writes_nothing(
-    engine: Engine, store: SqlRunStore, write: Callable[[SqlRunStore], None]
+    engine: Engine, store: SqlRunStore, write: Callable[[SqlRunStore], object]
 ) -> None:
     run_generation(store, 0, [1], [1])
     take(engine, store._lease.job_id)

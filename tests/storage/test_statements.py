@@ -3,8 +3,8 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from storage.statements import upserts
 from storage.tables import Base
+from storage.upserts import upserts
 
 _DIALECTS: dict[str, type[Dialect]] = {
     "sqlite": sqlite.dialect,

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -99,12 +101,25 @@ def _raise_unpicklable() -> NoReturn:
     raise Unpicklable
 
 
+def _have_a_child() -> None:
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    time.sleep(60)
+
+
+def _hoard() -> None:
+    hoard = bytearray(300 * 2**20)
+    hoard[:: 2**12] = b"x" * len(hoard[:: 2**12])
+    time.sleep(60)
+
+
 def _ignore_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
 
 
 _DEEDS: Mapping[str, Callable[[], None]] = {
+    "family": _have_a_child,
+    "hoard": _hoard,
     "raise": _raise,
     "huge": _raise_huge,
     "unpicklable": _raise_unpicklable,

@@ -34,6 +34,14 @@ def _children() -> set[int]:
     }
 
 
+def _grandchildren() -> list[psutil.Process]:
+    return [
+        grandchild
+        for child in psutil.Process().children()
+        for grandchild in child.children(recursive=True)
+    ]
+
+
 @pytest.mark.parametrize(
     ("key", "reason"), [("kill-1", "killed by SIGKILL"), ("exit-1", "ended with status 3")]
 )
@@ -55,6 +63,24 @@ def test_lost_request_may_be_submitted_again(pool: ProcessPool) -> None:
     pool.submit([request("once-1")])
 
     assert collect(pool, 1)["once-1"].status is Status.OK
+
+
+def test_warm_pool_has_a_child_that_has_loaded(pool: ProcessPool) -> None:
+    pool.warm()
+    assert len(_children()) == 1
+
+    pool.submit([request("echo-1")])
+
+    assert collect(pool, 1)["echo-1"].status is Status.OK
+    assert len(_children()) == 1
+
+
+def test_warming_tells_that_the_evaluator_cannot_be_loaded() -> None:
+    with (
+        closing(ProcessPool(f"{_FAKES}:refusing", slots=1)) as broken,
+        pytest.raises(EvaluationError, match="eaten"),
+    ):
+        broken.warm()
 
 
 def test_child_that_dies_while_idle_is_replaced_unnoticed(pool: ProcessPool) -> None:
@@ -92,6 +118,29 @@ def test_cancel_ends_stubborn_children_within_two_seconds(pool: ProcessPool) -> 
 
     assert time.monotonic() - started < 2.0
     assert pool.poll(0.0) == []
+
+
+def test_cancel_ends_what_the_children_have_started(pool: ProcessPool) -> None:
+    pool.submit([request("family-1")])
+    while not (family := _grandchildren()):
+        pool.poll(0.05)
+
+    pool.cancel()
+
+    assert _ended(family, within_s=2.0)
+
+
+def test_child_that_outgrows_its_memory_costs_one_request(tmp_path: Path) -> None:
+    limited = ProcessPool(
+        f"{_FAKES}:obedient", arguments=(str(tmp_path),), slots=1, memory_mib=200.0
+    )
+    with closing(limited):
+        limited.submit([request("hoard-1"), request("echo-1")])
+        found = collect(limited, 2)
+
+    assert found["hoard-1"].status is Status.OOM
+    assert "MiB of memory, allowed are 200" in str(found["hoard-1"].reason)
+    assert found["echo-1"].status is Status.OK
 
 
 def test_close_leaves_no_process_behind(pool: ProcessPool) -> None:

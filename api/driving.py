@@ -1,0 +1,202 @@
+"""Drives one leased job to its end, for `dse run` and for workers alike."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, cast, final
+
+from sqlalchemy import Engine
+
+from api.settings import Settings
+from dse.catalogue import Catalogue, check
+from dse.errors import FencedOutError, Interrupted, SpecError, StoreUnavailableError
+from dse.ports import Pool, Progress, Workload
+from dse.problem import Problem
+from dse.search import Search
+from dse.spec import JobSpec, spec_from_data
+from evaluators.evaluation import evaluation_key
+from storage.engine import reading
+from storage.events import EventKind
+from storage.heart import Heart
+from storage.leases import Lease, release
+from storage.repositories import Jobs
+from storage.run_store import SqlRunStore
+from storage.tables import JobState
+
+if TYPE_CHECKING:  # it loads torch, which most commands do without
+    from evaluators.network import Network
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 1.0
+_TELL_S = 2.0
+_AFTER = {"cancel": JobState.CANCELLED, "pause": JobState.PAUSED, None: JobState.READY}
+
+
+@final
+class Drive:
+    """One job under one lease.
+
+    Args:
+        processes: evaluation processes; None: one a core.
+        progress: told of preparation, baselines and search.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        lease: Lease,
+        settings: Settings,
+        catalogue: Catalogue,
+        *,
+        processes: int | None,
+        progress: Progress,
+    ) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._settings = settings
+        self._catalogue = catalogue
+        self._processes = processes
+        self._progress = progress
+
+    def run(self) -> JobState:
+        """Search, and release the job in the state that this leaves it in.
+
+        A database that is away is waited for; then the job goes back to READY, to be taken up
+        again where it was.
+
+        Returns:
+            SUCCEEDED, or CANCELLED or PAUSED on request.
+
+        Raises:
+            Interrupted: the process was asked to stop; the job is READY.
+            FencedOutError: the job is another's.
+            Exception: whatever ended the search; the job is FAILED.
+        """
+        with Heart(self._engine, self._lease) as heart:
+            try:
+                self._search(check(self._spec(), self._catalogue), heart)
+            except FencedOutError:
+                raise
+            except KeyboardInterrupt:
+                self._release(JobState.READY)
+                raise Interrupted(
+                    f"job {self._lease.job_id} was interrupted; everything finished is stored: "
+                    "the same command goes on from there"
+                ) from None
+            except Interrupted:
+                state = _AFTER[heart.requested]
+                self._release(state)
+                return state
+            except StoreUnavailableError as error:
+                log.warning("job %s: %s; waiting for the database", self._lease.job_id, error)
+                self._release(JobState.READY)
+                return JobState.READY
+            except Exception as error:
+                self._release(JobState.FAILED, error=str(error))
+                raise
+            self._release(JobState.SUCCEEDED)
+            return JobState.SUCCEEDED
+
+    def _spec(self) -> JobSpec:
+        with reading(self._engine) as connection:
+            return spec_from_data(Jobs(connection).get(self._lease.job_id).spec)
+
+    def _search(self, problem: Problem, heart: Heart) -> None:
+        network = network_of(problem.workload)
+        store = SqlRunStore(self._engine, self._lease, shared_cache=problem.spec.evaluation.cache)
+        watch = _Watch(heart, store, self._lease.job_id, self._progress)
+        try:
+            network.prepare(watch)
+            pool = self._pool(problem)
+        except BaseException:
+            store.close()
+            raise
+        try:
+            Search(
+                problem,
+                pool=pool,
+                store=store,
+                key=lambda choices, rules, split: evaluation_key(
+                    workload=network.name,
+                    digest=network.digest,
+                    choices=choices,
+                    arithmetic=rules,
+                    split=split,
+                ),
+                progress=watch,
+            ).run()
+        finally:
+            pool.close()
+            store.close()
+
+    def _pool(self, problem: Problem) -> Pool:
+        # torch is loaded by those who evaluate, not by every command that knows of jobs
+        from evaluators.accuracy import make_evaluator
+        from evaluators.pools.inline import InlinePool
+        from evaluators.pools.processes import ACCURACY, ProcessPool
+
+        workload = problem.workload
+        arguments = (workload.name, dict(workload.params), self._settings.places)
+        if problem.spec.evaluation.pool == "inline":
+            return InlinePool(make_evaluator(*arguments))
+        return ProcessPool(
+            ACCURACY,
+            arguments=arguments,
+            slots=self._processes,
+            memory_mib=problem.spec.evaluation.memory_mib,
+        )
+
+    def _release(self, state: JobState, *, error: str | None = None) -> None:
+        """Release the job, waiting for a database that is away."""
+        until_available(partial(release, self._engine, self._lease, state, error=error))
+
+
+@final
+class _Watch:
+    """Passes progress on, to the job's events too, and leaves when the job shall stop."""
+
+    def __init__(self, heart: Heart, store: SqlRunStore, job_id: str, progress: Progress) -> None:
+        self._heart = heart
+        self._store = store
+        self._job_id = job_id
+        self._progress = progress
+        self._told = float("-inf")
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if self._heart.lost():
+            raise FencedOutError(f"job {self._job_id} is no longer held")
+        if self._heart.requested is not None:
+            raise Interrupted(f"job {self._job_id} shall {self._heart.requested}")
+        self._progress(label, done, total)
+        # a search has events of its own, one a generation
+        if label != "searching" and time.monotonic() - self._told >= _TELL_S:
+            self._told = time.monotonic()
+            told = {"label": label, "done": done, "total": total}
+            self._store.note(EventKind.JOB_PROGRESS, told)
+
+
+def until_available(action: Callable[[], object]) -> None:
+    """Do something to the database, again and again while it is away."""
+    while True:
+        try:
+            action()
+        except StoreUnavailableError:
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
+def network_of(workload: Workload) -> "Network":
+    """Return the workload as one that can be run.
+
+    Raises:
+        SpecError: it is a shape without data.
+    """
+    if not workload.metrics:
+        raise SpecError(
+            f"workload {workload.name!r} is a shape without data: nothing can be measured; "
+            "allowed: `dse cost`"
+        )
+    return cast("Network", workload)

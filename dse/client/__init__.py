@@ -1,0 +1,49 @@
+from dse.client.client import Client
+from dse.client.errors import (
+    ClientError,
+    ConflictError,
+    InvalidRequestError,
+    JobFailed,
+    JobPoisoned,
+    JobStopped,
+    NotFoundError,
+    ServerError,
+    UnreachableError,
+    WaitTimeout,
+)
+from dse.client.front import Front
+from dse.client.jobs import Job
+from dse.client.models import (
+    Evaluation,
+    Event,
+    FieldError,
+    GenerationSummary,
+    JobState,
+    JobView,
+    Problem,
+)
+from dse.client.retries import Timing
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "ConflictError",
+    "Evaluation",
+    "Event",
+    "FieldError",
+    "Front",
+    "GenerationSummary",
+    "InvalidRequestError",
+    "Job",
+    "JobFailed",
+    "JobPoisoned",
+    "JobState",
+    "JobStopped",
+    "JobView",
+    "NotFoundError",
+    "Problem",
+    "ServerError",
+    "Timing",
+    "UnreachableError",
+    "WaitTimeout",
+]
