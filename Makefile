@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 DEMO ?= full
 DEMO_SPEC := $(if $(filter quick,$(DEMO)),examples/quick.yaml,examples/bitfusion.yaml)
 
-.PHONY: setup demo test test-fast check format bench clean
+.PHONY: setup demo test test-fast check format serve bench clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,9 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+serve: $(STAMP)
+	$(BIN)/dse serve
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.overhead

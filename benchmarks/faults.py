@@ -76,6 +76,10 @@ class Service:
         with log:
             self.process = subprocess.Popen(command, env=self.environment, stderr=log, stdout=log)
 
+    def wait_until_ready(self) -> None:
+        with Client(self.url) as client:
+            _insist(client.workers)
+
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
