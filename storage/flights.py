@@ -40,11 +40,13 @@ def call_back(connection: Connection, job_id: str, attempt: int) -> None:
     connection.execute(_CALL_BACK, {"job": job_id, "attempt": attempt})
 
 
-def count_lone_deaths(connection: Connection, job_id: str, attempt: int) -> bool:
-    """Count the death of a driver against what it ran alone; True if that was one too many."""
+def count_lone_deaths(connection: Connection, job_id: str, attempt: int) -> int:
+    """Count the death of a driver against what it ran alone; return how many that were."""
     found = {"job": job_id, "attempt": attempt}
     keys = connection.scalars(_LONE, found).all()
-    return any([count_death(connection, job_id, key) >= MAX_DEATHS for key in keys])
+    for key in keys:
+        count_death(connection, job_id, key)
+    return len(keys)
 
 
 def count_death(connection: Connection, job_id: str, key: str) -> int:

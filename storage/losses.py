@@ -34,8 +34,8 @@ def sweep(engine: Engine, *, max_crashes: int = MAX_CRASHES) -> list[Loss]:
     """Free the jobs whose leases are lost; repeat it every few seconds.
 
     Each counts a crash and is READY again, or POISONED after `max_crashes` of them; one that was
-    asked to stop is CANCELLED or PAUSED. A crash that makes an evaluation POISONED is that one's
-    fault and not the job's.
+    asked to stop is CANCELLED or PAUSED. A crash under an evaluation that ran alone counts against
+    that one and not against the job.
     """
     return _free(engine, lambda row: loss(row, engine=engine), max_crashes)
 
@@ -125,9 +125,10 @@ _LEASED = LEASES.where(JobRow.state == literal_column("'LEASED'"))
 
 
 def _lose(connection: Connection, row: AnyRow, reason: str, max_crashes: int) -> Loss:
-    condemned = count_lone_deaths(connection, row.id, row.attempt)
-    crashes = 0 if condemned else row.crashes + 1
-    error = None if condemned else told(row, reason)
+    # the death of a driver that ran one design alone is held against that design
+    blamed = count_lone_deaths(connection, row.id, row.attempt) > 0
+    crashes = row.crashes if blamed else row.crashes + 1
+    error = row.error if blamed else told(row, reason)
     if row.cancel_requested:
         state = JobState.CANCELLED
     elif row.pause_requested:

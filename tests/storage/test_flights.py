@@ -84,14 +84,25 @@ def test_drivers_that_die_with_a_design_alone_count_against_it_and_not_the_job(
     assert "POISONED" in last.verdicts(["key-1"])["key-1"]
 
 
-def test_a_job_whose_every_driver_dies_is_poisoned_whatever_was_in_flight(
+def test_a_job_whose_every_driver_dies_is_poisoned(
     engine: Engine, job_id: str, open_store: OpenStore
 ) -> None:
-    for alone in (False, True, True):
-        open_store(take(engine, job_id)).dispatched(["key-1"], alone=alone)
+    for number in range(3):
+        open_store(take(engine, job_id)).dispatched([f"key-{number}", "key-9"])
         free_dead_owners(engine)
 
     assert job(engine, job_id).state == JobState.POISONED
+
+
+def test_a_design_that_takes_every_driver_down_is_given_up_before_its_job(
+    engine: Engine, job_id: str, open_store: OpenStore
+) -> None:
+    for alone in (False, True, True, True):
+        open_store(take(engine, job_id)).dispatched(["key-1"], alone=alone)
+        free_dead_owners(engine)
+
+    assert job(engine, job_id).state == JobState.READY
+    assert "POISONED" in open_store(take(engine, job_id)).verdicts(["key-1"])["key-1"]
 
 
 def test_random_deaths_condemn_no_design_that_runs_with_others(
