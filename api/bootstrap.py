@@ -79,7 +79,9 @@ def run_job(
     check(spec, shelf)
     with database(settings) as engine:
         lease = _take_job(engine, spec, settings)
-        drive = Drive(engine, lease, settings, shelf, processes=processes, progress=progress)
+        drive = Drive(
+            engine, lease, settings, shelf, processes=processes, progress=progress, patient=False
+        )
         state = drive.run()
         if state is not JobState.SUCCEEDED:
             raise Interrupted(f"job {lease.job_id} is {state}: the same command takes it up again")

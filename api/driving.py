@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast, final
 
@@ -10,7 +11,13 @@ from sqlalchemy import Engine
 
 from api.settings import Settings
 from dse.catalogue import Catalogue, check
-from dse.errors import FencedOutError, Interrupted, SpecError, StoreUnavailableError
+from dse.errors import (
+    FencedOutError,
+    Interrupted,
+    SpecError,
+    StoreError,
+    StoreUnavailableError,
+)
 from dse.ports import Pool, Progress, Workload
 from dse.problem import Problem
 from dse.search import Search
@@ -41,6 +48,7 @@ class Drive:
     Args:
         processes: evaluation processes; None: one a core.
         progress: told of preparation, baselines and search.
+        patient: wait for a database that is locked, full or away, instead of giving up.
     """
 
     def __init__(
@@ -52,7 +60,9 @@ class Drive:
         *,
         processes: int | None,
         progress: Progress,
+        patient: bool,
     ) -> None:
+        self._patient = patient
         self._engine = engine
         self._lease = lease
         self._settings = settings
@@ -63,11 +73,9 @@ class Drive:
     def run(self) -> JobState:
         """Search, and release the job in the state that this leaves it in.
 
-        A database that is away is waited for; then the job goes back to READY, to be taken up
-        again where it was.
-
         Returns:
-            SUCCEEDED, or CANCELLED or PAUSED on request.
+            SUCCEEDED, or CANCELLED or PAUSED on request; READY after a patient wait for the
+            database, to be taken up again where it was.
 
         Raises:
             Interrupted: the process was asked to stop; the job is READY.
@@ -90,11 +98,14 @@ class Drive:
                 self._release(state)
                 return state
             except StoreUnavailableError as error:
+                if not self._patient:
+                    raise  # the job is found again by its process, which will be gone
                 log.warning("job %s: %s; waiting for the database", self._lease.job_id, error)
                 self._release(JobState.READY)
                 return JobState.READY
             except Exception as error:
-                self._release(JobState.FAILED, error=str(error))
+                with suppress(StoreError):
+                    self._release(JobState.FAILED, error=str(error))
                 raise
             self._release(JobState.SUCCEEDED)
             return JobState.SUCCEEDED
@@ -149,8 +160,11 @@ class Drive:
         )
 
     def _release(self, state: JobState, *, error: str | None = None) -> None:
-        """Release the job, waiting for a database that is away."""
-        until_available(partial(release, self._engine, self._lease, state, error=error))
+        action = partial(release, self._engine, self._lease, state, error=error)
+        if self._patient:
+            until_available(action)
+        else:
+            action()
 
 
 @final

@@ -89,12 +89,15 @@ class Worker:
                 self._catalogue,
                 processes=self._slots,
                 progress=silent,
+                patient=True,
             )
             state = drive.run()
         except (KeyboardInterrupt, Interrupted):
             raise
         except FencedOutError as error:
             log.warning("job %s: %s", lease.job_id, error)
+        except StoreError:
+            raise  # what is left of the job is freed when this process has ended
         except Exception:
             log.exception("job %s failed", lease.job_id)
         else:

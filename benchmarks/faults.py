@@ -78,7 +78,7 @@ class Service:
 
     def wait_until_ready(self) -> None:
         with Client(self.url) as client:
-            _insist(client.workers)
+            insist(client.workers)
 
     def stop(self) -> None:
         assert self.process is not None
@@ -124,7 +124,7 @@ def undisturbed(home: Path, seed: int) -> dict[str, Any]:
     environment.pop("DSE_DATABASE_URL", None)
     command = [sys.executable, "-m", "api.cli", "run", str(file), "--json", str(out)]
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    return _results(json.loads(out.read_text()))
+    return results(json.loads(out.read_text()))
 
 
 def torment(
@@ -151,10 +151,10 @@ def torment(
     finished: list[tuple[int, str]] = []
     while tally.injected < kills:
         job_seed = sorted(references)[len(finished) % len(references)]
-        job = _insist(partial(client.submit, spec(job_seed)))
+        job = insist(partial(client.submit, spec(job_seed)))
         progress = -1
         while True:
-            view = _insist(partial(client.get, job.id))
+            view = insist(partial(client.get, job.id))
             if view.state in ("SUCCEEDED", "FAILED", "POISONED", "CANCELLED"):
                 break
             if tally.injected < kills and view.networks_run > progress:
@@ -168,9 +168,9 @@ def torment(
             time.sleep(0.1)
         finished.append((job_seed, job.id))
     for job_seed, job_id in finished:
-        document = _insist(_insist(partial(client.get, job_id)).document)
+        document = insist(insist(partial(client.get, job_id)).document)
         tally.jobs += 1
-        tally.differences += _results(document) != references[job_seed]
+        tally.differences += results(document) != references[job_seed]
     service.stop()
     time.sleep(1.0)
     tally.orphans = sum(
@@ -196,7 +196,7 @@ def _kill_one(service: Service, draw: random.Random, tally: Tally) -> None:
         service.start()
 
 
-def _insist(action: Callable[[], Any]) -> Any:  # what the action returns
+def insist(action: Callable[[], Any]) -> Any:  # what the action returns
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -207,7 +207,7 @@ def _insist(action: Callable[[], Any]) -> Any:  # what the action returns
             time.sleep(0.2)
 
 
-def _results(document: dict[str, Any]) -> dict[str, Any]:
+def results(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != "job"}
 
 

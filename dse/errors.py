@@ -4,9 +4,9 @@ DseError
 ├── SpecError (ValueError)         a job spec, design or option that cannot be used as given
 ├── UnknownNameError (LookupError) a workload, platform, knob, metric or layer that does not exist
 ├── CacheError (OSError)           a file under DSE_HOME that cannot be written or read
-├── StoreError                     the database refuses: altered, newer, full or broken
+├── StoreError                     the database refuses: altered, newer or broken
 │   ├── FencedOutError             another driver has taken this job over: write nothing more
-│   └── StoreUnavailableError      the database is locked or away for the moment: try again
+│   └── StoreUnavailableError      the database is locked, full or away for now: try again
 ├── ConflictError                  what was asked of a job does not go with its state
 ├── DriftError                     a resumed run proposes other designs than the stored ones
 ├── EvaluationError                no design can be measured: the evaluator itself does not work

@@ -15,7 +15,13 @@ DRIVERS = ("sqlite", "sqlite+pysqlite")
 READING = {"deferred": True}
 """Execution options of a connection that only reads."""
 
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+# A disk that is full reads as FULL or, where a limit of the process says so, as IOERR.
+_PASSING = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+)
 # As many as the service's threads may want at once; connections to a file are cheap.
 _POOL = {"pool_size": 10, "max_overflow": 90}
 
@@ -90,4 +96,4 @@ def _enter_wal(connection: sqlite3.Connection, *, deadline: float) -> None:
 def _refusal(url: URL, error: sqlite3.Error) -> StoreError:
     # The low byte is the primary code; errors that the module raises by itself have none.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return refusal(url, error, transient=code in _BUSY)
+    return refusal(url, error, transient=code in _PASSING)

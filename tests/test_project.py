@@ -212,6 +212,10 @@ def test_compose_file_runs_what_there_is() -> None:
             assert source in compose["volumes"] or (ROOT / source).exists()
             assert target.startswith("/")
         assert set(service.get("depends_on", ())) <= set(compose["services"])
+        # until there are keys
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        shared = service.get("network_mode", "service:server").removeprefix("service:")
+        assert shared in compose["services"]
 
 
 def test_dockerfile_copies_what_exists_and_runs_as_nobody_special() -> None:

@@ -1,0 +1,96 @@
+"""A database that is locked, full or broken costs time, not results."""
+
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.faults import Service, insist, results, spec, undisturbed
+from dse.client import Client, Job
+
+
+@pytest.mark.slow
+def test_a_locked_and_then_full_database_changes_nothing(tmp_path: Path) -> None:
+    reference = undisturbed(tmp_path, 1)
+    database = tmp_path / "service.db"
+    environment = {"DSE_HOME": str(tmp_path), "DSE_DATABASE_URL": f"sqlite:///{database}"}
+    service = Service({**os.environ, **environment})
+    service.start()
+    try:
+        service.wait_until_ready()
+        with Client(service.url, timeout=60.0) as client:
+            job = client.submit(spec(1))
+            _wait_for_designs(job, 10)
+            with _locked(database):
+                time.sleep(31.0)
+            _wait_for_designs(job, 40)
+            with _full(service):
+                time.sleep(3.0)
+            document = _insist_on_end(job)
+    finally:
+        service.stop()
+
+    assert results(document) == reference
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dse.db").write_bytes(b"not a database" * 1000)
+
+    said = subprocess.run(
+        [sys.executable, "-m", "api.cli", "serve", "--port", "0"],
+        env={**os.environ, "DSE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert said.returncode == 1
+    assert f"{tmp_path / 'dse.db'} refuses: file is not a database" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def _wait_for_designs(job: Job, count: int) -> None:
+    deadline = time.monotonic() + 120.0
+    while job.networks_run < count:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+        job = insist(job.refresh)
+
+
+def _insist_on_end(job: Job) -> dict[str, object]:
+    ended = insist(partial(job.wait, 180.0, progress=False))
+    document: dict[str, object] = insist(ended.document)
+    return document
+
+
+@contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    connection = sqlite3.connect(database, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+@contextmanager
+def _full(service: Service) -> Iterator[None]:
+    """Let no process of the service make any file longer."""
+    processes = [p for found in service.members().values() for p in found]
+    _limit(processes, 4096)
+    yield
+    _limit(processes, resource.RLIM_INFINITY)
+
+
+def _limit(processes: list[psutil.Process], size: int) -> None:
+    for process in processes:
+        if process.is_running():
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
