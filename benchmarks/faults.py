@@ -19,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,11 +32,14 @@ from typing import Any
 import psutil
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import make_url, text
 
 from dse.client import Client, ClientError
+from storage.engine import make_engine
 
 SEEDS = (1, 2, 3)
 _PATIENCE_S = 120.0
+_MARK = "DSE_FAULTS_MARK"
 
 
 def spec(seed: int) -> dict[str, Any]:
@@ -63,6 +68,7 @@ class Service:
     """`dse serve` as a process of its own."""
 
     environment: dict[str, str]
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     port: int = field(default_factory=lambda: _free_port())
     process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +80,8 @@ class Service:
         command = [sys.executable, "-m", "api.cli", "serve", "--port", str(self.port)]
         log = open(Path(self.environment["DSE_HOME"]) / "serve.log", "ab")
         with log:
-            self.process = subprocess.Popen(command, env=self.environment, stderr=log, stdout=log)
+            environment = {**self.environment, _MARK: self.mark}
+            self.process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
 
     def wait_until_ready(self) -> None:
         with Client(self.url) as client:
@@ -84,6 +91,14 @@ class Service:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(_PATIENCE_S)
+
+    def survivors(self) -> int:
+        """Count the processes that the service has left behind, however they came about."""
+        count = 0
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                count += process.environ().get(_MARK) == self.mark
+        return count
 
     def members(self) -> dict[str, list[psutil.Process]]:
         """Return the processes of the service by what they are."""
@@ -145,7 +160,6 @@ def torment(
     draw = random.Random(seed)
     tally = Tally()
     service = Service({**os.environ, "DSE_HOME": str(home), "DSE_DATABASE_URL": database_url})
-    before = {p.pid for p in psutil.process_iter()}
     service.start()
     client = Client(service.url, timeout=10.0)
     finished: list[tuple[int, str]] = []
@@ -173,11 +187,7 @@ def torment(
         tally.differences += results(document) != references[job_seed]
     service.stop()
     time.sleep(1.0)
-    tally.orphans = sum(
-        "api.cli" in " ".join(_cmdline(p)) or "multiprocessing" in " ".join(_cmdline(p))
-        for p in psutil.process_iter()
-        if p.pid not in before
-    )
+    tally.orphans = service.survivors()
     return tally
 
 
@@ -211,13 +221,6 @@ def results(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != "job"}
 
 
-def _cmdline(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -240,6 +243,15 @@ class Postgres:
     @property
     def url(self) -> str:
         return str(self._server.get_uri())
+
+    def create(self, name: str) -> str:
+        """Make a database and return its URL."""
+        url = make_url(self.url)
+        engine = make_engine(self.url)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return url.set(database=name).render_as_string(hide_password=False)
 
     def kill(self) -> None:
         """Kill the server's first process with -9; its children follow. Then start it again."""
