@@ -11,7 +11,7 @@ from storage.repositories import Job, Jobs
 from storage.states import AnyRow, lock, request, settle
 from storage.tables import JobRow, JobState
 
-_STOPPED = (JobState.PAUSED, JobState.CANCELLED, JobState.FAILED, JobState.POISONED)
+_RESTING = tuple(state for state in JobState if state not in (JobState.READY, JobState.LEASED))
 _EXTENDABLE = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.PAUSED)
 _DELETABLE = tuple(state for state in JobState if state is not JobState.LEASED)
 _BEING_CANCELLED = "being cancelled"
@@ -52,21 +52,19 @@ def request_pause(engine: Engine, job_id: str) -> Job:
 
 
 def resume_job(engine: Engine, job_id: str) -> Job:
-    """Make a job READY that was paused, cancelled or failed; it goes on where it stood.
+    """Make a job READY that rests; it goes on where it stood, one that SUCCEEDED to its end again.
 
     A LEASED job that was asked to pause is asked to go on.
     """
 
     def resume(connection: Connection, row: AnyRow) -> None:
-        if row.state in _STOPPED:
+        if row.state in _RESTING:
             settle(connection, row, JobState.READY, crashes=0, error=None)
         elif row.state == JobState.LEASED:
             if row.cancel_requested:
-                raise ConflictError(row.id, "resumed", _BEING_CANCELLED, _STOPPED)
+                raise ConflictError(row.id, "resumed", _BEING_CANCELLED, _RESTING)
             if row.pause_requested:
                 request(connection, row, "resume", pause_requested=False)
-        elif row.state != JobState.READY:
-            raise ConflictError(row.id, "resumed", row.state, _STOPPED)
 
     return _change(engine, job_id, resume)
 

@@ -48,6 +48,7 @@ LEGAL: dict[str, dict[JobState, JobState | None]] = {
         S.CANCELLED: S.READY,
         S.FAILED: S.READY,
         S.POISONED: S.READY,
+        S.SUCCEEDED: S.READY,
         S.READY: S.READY,
         S.LEASED: S.LEASED,
     },

@@ -66,13 +66,15 @@ def test_lost_request_may_be_submitted_again(pool: ProcessPool) -> None:
 
 
 def test_warm_pool_has_a_child_that_has_loaded(pool: ProcessPool) -> None:
+    before = _children()
     pool.warm()
-    assert len(_children()) == 1
+    loaded = _children() - before
 
     pool.submit([request("echo-1")])
 
     assert collect(pool, 1)["echo-1"].status is Status.OK
-    assert len(_children()) == 1
+    assert len(loaded) == 1
+    assert _children() - before == loaded
 
 
 def test_warming_tells_that_the_evaluator_cannot_be_loaded() -> None:
