@@ -161,34 +161,41 @@ def torment(
     tally = Tally()
     service = Service({**os.environ, "DSE_HOME": str(home), "DSE_DATABASE_URL": database_url})
     service.start()
-    client = Client(service.url, timeout=10.0)
-    finished: list[tuple[int, str]] = []
-    while tally.injected < kills:
-        job_seed = sorted(references)[len(finished) % len(references)]
-        job = insist(partial(client.submit, spec(job_seed)))
-        progress = -1
-        while True:
-            view = insist(partial(client.get, job.id))
-            if view.state in ("SUCCEEDED", "FAILED", "POISONED", "CANCELLED"):
-                break
-            if tally.injected < kills and view.networks_run > progress:
-                progress = view.networks_run
-                time.sleep(draw.uniform(0.0, 1.5))
-                if extra is not None and (tally.injected + 1) % extra_every == 0:
-                    extra()
-                    tally.faults["database"] += 1
-                else:
-                    _kill_one(service, draw, tally)
-            time.sleep(0.1)
-        finished.append((job_seed, job.id))
-    for job_seed, job_id in finished:
-        document = insist(insist(partial(client.get, job_id)).document)
-        tally.jobs += 1
-        tally.differences += results(document) != references[job_seed]
+
+    def fault() -> None:
+        time.sleep(draw.uniform(0.0, 1.5))
+        if extra is not None and (tally.injected + 1) % extra_every == 0:
+            extra()
+            tally.faults["database"] += 1
+        else:
+            _kill_one(service, draw, tally)
+
+    with Client(service.url, timeout=10.0) as client:
+        while tally.injected < kills:
+            job_seed = sorted(references)[tally.jobs % len(references)]
+            document = _run_tormented(client, spec(job_seed), kills, tally, fault)
+            tally.jobs += 1
+            tally.differences += results(document) != references[job_seed]
     service.stop()
     time.sleep(1.0)
     tally.orphans = service.survivors()
     return tally
+
+
+def _run_tormented(
+    client: Client, job_spec: dict[str, Any], kills: int, tally: Tally, fault: Callable[[], None]
+) -> dict[str, Any]:
+    """Run a job, one fault after each bit of progress; return its document."""
+    job = insist(partial(client.submit, job_spec))
+    progress = -1
+    while not job.state.ended:
+        if tally.injected < kills and job.networks_run > progress:
+            progress = job.networks_run
+            fault()
+        time.sleep(0.1)
+        job = insist(job.refresh)
+    document: dict[str, Any] = insist(job.document)
+    return document
 
 
 def _kill_one(service: Service, draw: random.Random, tally: Tally) -> None:

@@ -1,13 +1,14 @@
 // Keeps a page as it would be if it were loaded again: the server renders, this swaps parts.
 
 const MOST_OFTEN_MS = 500;
+const AGAIN_MS = 2000;
 
 let pending = 0;
 let busy = false;
 
 /** Load this page again soon and take over every part that is marked data-live. */
-function refresh() {
-  if (!pending) pending = setTimeout(load, MOST_OFTEN_MS);
+function refresh(after = MOST_OFTEN_MS) {
+  if (!pending) pending = setTimeout(load, after);
 }
 
 async function load() {
@@ -22,7 +23,7 @@ async function load() {
     await draw();
     follow();
   } catch {
-    // the service is away; the stream or the next turn tries again
+    refresh(AGAIN_MS); // the service is away
   } finally {
     busy = false;
   }
@@ -91,10 +92,10 @@ function follow() {
   if (source && source.readyState !== EventSource.CLOSED) return;
   source = new EventSource(url);
   const kinds = ["job.state", "job.request", "generation.finished", "evaluation.poisoned"];
-  for (const kind of kinds) source.addEventListener(kind, refresh);
+  for (const kind of kinds) source.addEventListener(kind, () => refresh());
   source.addEventListener("error", () => {
     leave();
-    setTimeout(load, 2000);
+    refresh(AGAIN_MS);
   });
 }
 
@@ -107,5 +108,4 @@ document.addEventListener("visibilitychange", () => (document.hidden ? leave() :
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(true));
 const list = document.querySelector("[data-every]");
 if (list) setInterval(() => document.hidden || load(), Number(list.dataset.every));
-await draw();
-follow();
+await load();
