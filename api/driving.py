@@ -3,9 +3,9 @@
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, cast, final
+from typing import TYPE_CHECKING, TypeVar, cast, final
 
 from sqlalchemy import Engine
 
@@ -18,7 +18,7 @@ from dse.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from dse.ports import Pool, Progress, Workload
+from dse.ports import EvaluationKey, Pool, Progress, Workload
 from dse.problem import Problem
 from dse.search import Search
 from dse.spec import JobSpec, spec_from_data
@@ -36,9 +36,10 @@ if TYPE_CHECKING:  # it loads torch, which most commands do without
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _RETRY_S = 1.0
 _TELL_S = 2.0
-_AFTER = {"cancel": JobState.CANCELLED, "pause": JobState.PAUSED, None: JobState.READY}
 
 
 @final
@@ -94,21 +95,18 @@ class Drive:
                     "the same command goes on from there"
                 ) from None
             except Interrupted:
-                state = _AFTER[heart.requested]
-                self._release(state)
-                return state
+                # a job that was asked to stop goes where it was asked to, not back to READY
+                return self._release(JobState.READY)
             except StoreUnavailableError as error:
                 if not self._patient:
                     raise  # the job is found again by its process, which will be gone
                 log.warning("job %s: %s; waiting for the database", self._lease.job_id, error)
-                self._release(JobState.READY)
-                return JobState.READY
+                return self._release(JobState.READY)
             except Exception as error:
                 with suppress(StoreError):
                     self._release(JobState.FAILED, error=str(error))
                 raise
-            self._release(JobState.SUCCEEDED)
-            return JobState.SUCCEEDED
+            return self._release(JobState.SUCCEEDED)
 
     def _spec(self) -> JobSpec:
         with reading(self._engine) as connection:
@@ -116,31 +114,12 @@ class Drive:
 
     def _search(self, problem: Problem, heart: Heart) -> None:
         network = network_of(problem.workload)
-        store = SqlRunStore(self._engine, self._lease, shared_cache=problem.spec.evaluation.cache)
-        watch = _Watch(heart, store, self._lease.job_id, self._progress)
-        try:
+        shared = problem.spec.evaluation.cache
+        with closing(SqlRunStore(self._engine, self._lease, shared_cache=shared)) as store:
+            watch = _Watch(heart, store, self._lease.job_id, self._progress)
             network.prepare(watch)
-            pool = self._pool(problem)
-        except BaseException:
-            store.close()
-            raise
-        try:
-            Search(
-                problem,
-                pool=pool,
-                store=store,
-                key=lambda choices, rules, split: evaluation_key(
-                    workload=network.name,
-                    digest=network.digest,
-                    choices=choices,
-                    arithmetic=rules,
-                    split=split,
-                ),
-                progress=watch,
-            ).run()
-        finally:
-            pool.close()
-            store.close()
+            with closing(self._pool(problem)) as pool:
+                Search(problem, pool=pool, store=store, key=_key_of(network), progress=watch).run()
 
     def _pool(self, problem: Problem) -> Pool:
         # torch is loaded by those who evaluate, not by every command that knows of jobs
@@ -159,12 +138,9 @@ class Drive:
             memory_mib=problem.spec.evaluation.memory_mib,
         )
 
-    def _release(self, state: JobState, *, error: str | None = None) -> None:
+    def _release(self, state: JobState, *, error: str | None = None) -> JobState:
         action = partial(release, self._engine, self._lease, state, error=error)
-        if self._patient:
-            until_available(action)
-        else:
-            action()
+        return until_available(action) if self._patient else action()
 
 
 @final
@@ -191,15 +167,23 @@ class _Watch:
             self._store.note(EventKind.JOB_PROGRESS, told)
 
 
-def until_available(action: Callable[[], object]) -> None:
+def until_available(action: Callable[[], T]) -> T:
     """Do something to the database, again and again while it is away."""
     while True:
         try:
-            action()
+            return action()
         except StoreUnavailableError:
             time.sleep(_RETRY_S)
-        else:
-            return
+
+
+def _key_of(network: "Network") -> EvaluationKey:
+    return lambda choices, arithmetic, split: evaluation_key(
+        workload=network.name,
+        digest=network.digest,
+        choices=choices,
+        arithmetic=arithmetic,
+        split=split,
+    )
 
 
 def network_of(workload: Workload) -> "Network":
