@@ -27,6 +27,7 @@ from dse.ports import (
     Progress,
     Role,
     RunStore,
+    Status,
 )
 from dse.problem import Problem
 
@@ -199,8 +200,9 @@ class Search:
         return front
 
     def _refuse_hopeless(self, evaluations: Sequence[Evaluation]) -> None:
-        reasons = {e.reason for e in evaluations if e.violation >= 1 and e.reason}
-        failed = sorted(r for r in reasons if r.startswith(("FAILED", "LOST", "TIMEOUT")))
+        verdicts = tuple(f"{status}: " for status in Status)
+        reasons = {e.reason for e in evaluations if e.reason is not None}
+        failed = sorted(reason for reason in reasons if reason.startswith(verdicts))
         if failed:
             raise EvaluationError(f"no design can be measured; the first says: {failed[0]}")
 
