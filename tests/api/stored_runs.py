@@ -10,9 +10,11 @@ from dse.design import Design, Evaluation
 from dse.ports import Foundation, GenerationRecord, Outcome, Proposal, Role, Status
 from dse.spec import spec_from_data
 from evaluators.registry import Places, make_workload
+from storage.engine import reading
 from storage.jobs import create_job
 from storage.leases import Lease, claim, release
 from storage.owners import Owner
+from storage.repositories import Jobs
 from storage.run_store import SqlRunStore
 from storage.tables import JobState
 
@@ -126,3 +128,8 @@ def _measure(
     if baseline:
         store.conclude(role, evaluations)
     return evaluations
+
+
+def state_of(engine: Engine, job_id: str) -> JobState:
+    with reading(engine) as connection:
+        return Jobs(connection).get(job_id).state
