@@ -16,7 +16,7 @@ from api.deps import Services, State
 from api.events import Hub
 from api.guard import Envelope, Guard
 from api.openapi import describe
-from api.routes import actions, catalogue, events, health, jobs, results
+from api.routes import actions, beacons, catalogue, events, health, jobs, results
 from api.run_documents import RunDocuments
 from api.settings import Settings
 from storage.engine import make_engine, upgrade
@@ -69,7 +69,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     app.state.stopping = stopping
-    for routes in (health, jobs, actions, results, events, catalogue):
+    for routes in (health, jobs, actions, results, beacons, events, catalogue):
         app.include_router(routes.router)
     app.include_router(pages.router, include_in_schema=False)
     answers.add_handlers(app)

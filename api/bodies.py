@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import Request
 
 from api.errors import Code, FieldError, Refusal, pointer
-from dse.catalogue import Catalogue, check
+from dse.catalogue import Catalogue, check, check_runnable
 from dse.errors import SpecError, UnknownNameError
 from dse.spec import JobSpec, parse_spec, spec_from_data
 
@@ -57,7 +57,7 @@ def check_spec(spec: JobSpec, catalogue: Catalogue) -> None:
         SpecError, Refusal: naming what was given, where, and what is allowed.
     """
     try:
-        check(spec, catalogue)
+        check_runnable(check(spec, catalogue))
     except UnknownNameError as error:
         wrong = [
             FieldError(pointer=pointer(place), detail=str(error))

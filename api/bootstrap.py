@@ -13,7 +13,7 @@ from api.documents import Document
 from api.driving import Drive, network_of
 from api.runs import run_document
 from api.settings import Settings
-from dse.catalogue import check
+from dse.catalogue import check, check_runnable
 from dse.design import Design
 from dse.errors import Interrupted, SpecError, UnknownNameError
 from dse.ports import Platform, Progress, Request, Workload
@@ -76,7 +76,7 @@ def run_job(
         The job's id.
     """
     shelf = catalogue(settings)
-    check(spec, shelf)
+    check_runnable(check(spec, shelf))
     with database(settings) as engine:
         lease = _take_job(engine, spec, settings)
         drive = Drive(

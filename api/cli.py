@@ -39,8 +39,10 @@ def make_app() -> "typer.Typer":
     in which Ctrl-C must not end in a traceback."""
     import typer
 
+    from api.commands.beacons import beacons
     from api.commands.database import database
     from api.commands.design import cost, evaluate
+    from api.commands.export import export
     from api.commands.jobs import cancel, extend, front, jobs, pause, resume, submit, watch
     from api.commands.listing import knobs, platforms, workloads
     from api.commands.report import report
@@ -55,8 +57,8 @@ def make_app() -> "typer.Typer":
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    local = (run, serve, worker, cost, evaluate, workloads, platforms, knobs, report)
-    remote = (submit, watch, front, jobs, cancel, pause, resume, extend)
+    local = (run, serve, worker, cost, evaluate, export, workloads, platforms, knobs, report)
+    remote = (submit, watch, front, beacons, jobs, cancel, pause, resume, extend)
     for command in (*local, *remote):
         app.command()(command)
     app.add_typer(database, name="db")

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from api.tables import metric_unit
+from api.tables import metric_unit, widths
 
 _PIPED_WIDTH = 160
 
@@ -74,16 +74,30 @@ class Bars(AbstractContextManager["Bars"]):
 
 
 def front_table(title: str, items: Sequence[Item], metrics: Sequence[str]) -> Table:
-    """Return a table of evaluations, one a row: label or hash, figures, widths."""
+    """Return a table of evaluations, one a row: label or hash, figures, whose weights they come
+    from where any was run on a beacon's, widths."""
     table = Table(title=title, title_justify="left")
     table.add_column("design")
     for name in metrics:
         table.add_column(heading(name), justify="right")
+    read = any(item.get("beacon") for item in items)
+    for name in _READINGS if read else ():
+        table.add_column(name, justify="right")
     table.add_column("bits by layer (weights / activations)")
     for item in items:
-        figures = [figure(item["metrics"].get(name)) for name in metrics]
-        table.add_row(escape(item.get("label") or item["hash"][:10]), *figures, widths(item))
+        cells = [figure(item["metrics"].get(name)) for name in metrics]
+        cells += _reading(item) if read else []
+        table.add_row(escape(item.get("label") or item["hash"][:10]), *cells, widths(item))
     return table
+
+
+_READINGS = ("weights", r"base error \[%]", "beacon", "distance", r"error on beacon \[%]")
+
+
+def _reading(item: Item) -> list[str]:
+    reading = item.get("beacon") or {}
+    told = [reading.get(name) for name in ("number", "distance", "error")]
+    return [item.get("origin") or "-", *map(figure, (item.get("base_error"), *told))]
 
 
 def heading(name: str) -> str:
@@ -97,10 +111,3 @@ def figure(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def widths(item: Item) -> str:
-    """Return a design's values in layer order, a knob after the other."""
-    return " / ".join(
-        ",".join(str(value) for value in layers.values()) for layers in item["design"].values()
-    )

@@ -2,7 +2,8 @@
 
 from typing import Any, TypedDict
 
-from dse.design import Evaluation
+from dse.design import BeaconReading, Evaluation
+from storage.beacons import BeaconSummary
 
 Json = dict[str, Any]  # a JSON object
 
@@ -19,6 +20,7 @@ class Document(TypedDict):
     baselines: list[Json]
     evaluations: list[Json]
     hypervolume: list[float]
+    beacons: list[Json]
 
 
 def item(evaluation: Evaluation) -> Json:
@@ -31,9 +33,42 @@ def item(evaluation: Evaluation) -> Json:
         "feasible": evaluation.feasible,
         "violation": evaluation.violation,
         "origin": evaluation.origin,
+        "base_error": evaluation.base_error,
+        "beacon": _reading(evaluation.beacon),
         "reason": evaluation.reason,
         "key": evaluation.key,
     }
     if evaluation.label is not None:
         data["label"] = evaluation.label
     return data
+
+
+def _reading(beacon: BeaconReading | None) -> Json | None:
+    if beacon is None:
+        return None
+    return {"number": beacon.number, "distance": beacon.distance, "error": beacon.error}
+
+
+def beacon_item(beacon: BeaconSummary) -> Json:
+    """Return one beacon as JSON data, without how long it took."""
+    return {
+        "number": beacon.number,
+        "generation": beacon.generation,
+        "state": beacon.state,
+        "hash": beacon.design.hash,
+        "design": beacon.design.to_json(),
+        "sha256": beacon.digest,
+        "size": beacon.size,
+        "steps": beacon.steps,
+        "seed": beacon.seed,
+        "best_step": beacon.best_step,
+        "curve": [
+            {"step": point.step, "loss": point.loss, "error": point.error}
+            for point in beacon.curve
+        ],
+        "base_error": beacon.base_error,
+        "error": beacon.error,
+        "served": beacon.served,
+        "mean_gain": beacon.mean_gain,
+        "reason": beacon.reason,
+    }

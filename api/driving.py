@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar, cast, final
 
 from sqlalchemy import Engine
 
+from api.scratch import GOES_ON, forget
 from api.settings import Settings
-from dse.catalogue import Catalogue, check
+from dse.catalogue import Catalogue, check, check_runnable
 from dse.errors import (
     FencedOutError,
     Interrupted,
@@ -18,11 +19,12 @@ from dse.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from dse.ports import EvaluationKey, Pool, Progress, Workload
+from dse.ports import EvaluationKey, Pool, Progress, RetrainingKey, Workload
 from dse.problem import Problem
 from dse.search import Search
 from dse.spec import JobSpec, spec_from_data
-from evaluators.evaluation import evaluation_key
+from evaluators.data.vault import Vault
+from evaluators.evaluation import evaluation_key, retraining_key
 from storage.engine import reading
 from storage.events import EventKind
 from storage.heart import Heart
@@ -85,7 +87,9 @@ class Drive:
         """
         with Heart(self._engine, self._lease) as heart:
             try:
-                self._search(check(self._spec(), self._catalogue), heart)
+                problem = check(self._spec(), self._catalogue)
+                check_runnable(problem)
+                self._search(problem, heart)
             except FencedOutError:
                 raise
             except KeyboardInterrupt:
@@ -118,19 +122,28 @@ class Drive:
         with closing(SqlRunStore(self._engine, self._lease, shared_cache=shared)) as store:
             watch = _Watch(heart, store, self._lease.job_id, self._progress)
             network.prepare(watch)
-            with closing(self._pool(problem)) as pool:
-                Search(problem, pool=pool, store=store, key=_key_of(network), progress=watch).run()
+            with closing(self._pool(problem, watch)) as pool:
+                Search(
+                    problem,
+                    pool=pool,
+                    store=store,
+                    vault=Vault(self._settings.places.beacons),
+                    key=_key_of(network),
+                    retraining_key=_retraining_key_of(network),
+                    progress=watch,
+                ).run()
 
-    def _pool(self, problem: Problem) -> Pool:
+    def _pool(self, problem: Problem, watch: Progress) -> Pool:
         # torch is loaded by those who evaluate, not by every command that knows of jobs
-        from evaluators.accuracy import make_evaluator
         from evaluators.pools.inline import InlinePool
         from evaluators.pools.processes import ACCURACY, ProcessPool
+        from evaluators.tasks import make_evaluator
 
-        workload = problem.workload
-        arguments = (workload.name, dict(workload.params), self._settings.places)
+        workload, places = problem.workload, self._settings.places
+        scratch = places.scratch(self._lease.job_id)
+        arguments = (workload.name, dict(workload.params), places, scratch)
         if problem.spec.evaluation.pool == "inline":
-            return InlinePool(make_evaluator(*arguments))
+            return InlinePool(make_evaluator(*arguments), watch=watch)
         return ProcessPool(
             ACCURACY,
             arguments=arguments,
@@ -140,7 +153,10 @@ class Drive:
 
     def _release(self, state: JobState, *, error: str | None = None) -> JobState:
         action = partial(release, self._engine, self._lease, state, error=error)
-        return until_available(action) if self._patient else action()
+        after = until_available(action) if self._patient else action()
+        if after not in GOES_ON:
+            forget(self._settings.places, self._lease.job_id)
+        return after
 
 
 @final
@@ -177,12 +193,24 @@ def until_available(action: Callable[[], T]) -> T:
 
 
 def _key_of(network: "Network") -> EvaluationKey:
-    return lambda choices, arithmetic, split: evaluation_key(
+    return lambda choices, arithmetic, split, weights=None: evaluation_key(
         workload=network.name,
         digest=network.digest,
         choices=choices,
         arithmetic=arithmetic,
         split=split,
+        weights=weights,
+    )
+
+
+def _retraining_key_of(network: "Network") -> RetrainingKey:
+    return lambda choices, arithmetic, *, steps, seed: retraining_key(
+        workload=network.name,
+        digest=network.digest,
+        choices=choices,
+        arithmetic=arithmetic,
+        steps=steps,
+        seed=seed,
     )
 
 

@@ -16,6 +16,7 @@ from dse.errors import (
     StoreError,
     StoreUnavailableError,
     UnknownNameError,
+    WeightsError,
 )
 from dse.spec import MAX_BYTES
 
@@ -29,6 +30,7 @@ class Code(StrEnum):
     UNKNOWN_NAME = "unknown_name"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
+    GONE = "gone"
     STALE = "stale"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     INVALID_REQUEST = "invalid_request"
@@ -43,6 +45,7 @@ _STATUS: Final[Mapping[Code, int]] = {
     Code.UNKNOWN_NAME: 422,
     Code.NOT_FOUND: 404,
     Code.CONFLICT: 409,
+    Code.GONE: 410,
     Code.STALE: 412,
     Code.IDEMPOTENCY_MISMATCH: 422,
     Code.INVALID_REQUEST: 400,
@@ -53,7 +56,7 @@ _STATUS: Final[Mapping[Code, int]] = {
 }
 _CODES: Final = {404: Code.NOT_FOUND, 415: Code.UNSUPPORTED_MEDIA_TYPE}
 # Kinds of names that stand in a path; all others stand in a body.
-_RESOURCES: Final = frozenset({"job", "figure", "generation"})
+_RESOURCES: Final = frozenset({"job", "figure", "generation", "beacon"})
 
 
 class FieldError(BaseModel):
@@ -111,6 +114,8 @@ def refusal(error: Exception) -> Refusal:
             return Refusal(Code.UNKNOWN_NAME, str(error))
         case ConflictError():
             return Refusal(Code.CONFLICT, str(error))
+        case WeightsError():
+            return Refusal(Code.GONE, str(error))
         case StoreUnavailableError():
             return Refusal(Code.UNAVAILABLE, str(error), headers={"Retry-After": "1"})
         case StoreError() | CacheError():

@@ -10,20 +10,26 @@ import plotly.graph_objects as go
 from api.documents import Document, Json
 from api.marks import (
     BASELINE_MARKS,
+    BEACON_COLOUR,
+    BEACON_SYMBOLS,
     FAINT_COLOUR,
     FRONT_COLOUR,
     SCALE,
     axes,
+    beacon_number,
     blank_figure,
     colour_steps,
     drawable,
+    figure_of,
     frame,
     hover,
+    is_beacon,
     kinds,
     line,
+    origins,
     points,
 )
-from api.tables import knob_layers, metric_title, sorted_front
+from api.tables import knob_layers, metric_title, metric_value, sorted_front
 from dse.metrics import METRICS, TEST_PREFIX
 
 _MOST_LABELS: Final = 12
@@ -34,7 +40,8 @@ def front_figure(document: Document) -> go.Figure:
     """Draw the front among all measured designs and baselines: the first two objectives, the
     third as colour. A search of one objective is drawn over its generations.
 
-    The frame holds all that is feasible; what breaks a constraint may lie outside.
+    The frame holds all that is feasible; what breaks a constraint may lie outside. Where there are
+    beacons, marks say whose weights an error comes from.
     """
     x, y = axes(document)
     figure = blank_figure(document, "Front and baselines", metric_title(x), metric_title(y))
@@ -43,7 +50,7 @@ def front_figure(document: Document) -> go.Figure:
     baselines = drawable(document["baselines"], x, y)
     figure.add_traces(_proposed_traces(proposed, {item["hash"] for item in front}, x, y))
     figure.add_traces(_baseline_traces(baselines, x, y))
-    figure.add_trace(_front_trace(document, front, x, y))
+    figure.add_traces(_front_traces(document, front, x, y))
     x_range, y_range = frame(document)
     figure.update_xaxes(range=x_range)
     figure.update_yaxes(range=y_range)
@@ -54,10 +61,12 @@ def _proposed_traces(
     proposed: Sequence[Json], front: set[str], x: str, y: str
 ) -> list[go.Scatter]:
     others = [item for item in proposed if item["hash"] not in front]
+    feasible = [item for item in others if item["feasible"]]
+    retrained = [item for item in feasible if is_beacon(item["origin"])]
     style = {"color": FAINT_COLOUR, "size": 7, "opacity": 0.8}
-    return [
+    traces = [
         points(
-            [item for item in others if item["feasible"]],
+            [item for item in feasible if not is_beacon(item["origin"])],
             *(x, y),
             name="other designs",
             marker={"symbol": "circle-open", **style},
@@ -69,6 +78,11 @@ def _proposed_traces(
             marker={"symbol": "x-thin-open", **style},
         ),
     ]
+    if retrained:
+        marker = {**style, "symbol": "star-open", "color": BEACON_COLOUR}
+        name = "other designs, on beacons"
+        traces.append(points(retrained, x, y, name=name, marker=marker))
+    return traces
 
 
 def _baseline_traces(baselines: Sequence[Json], x: str, y: str) -> list[go.Scatter]:
@@ -87,20 +101,48 @@ def _baseline_traces(baselines: Sequence[Json], x: str, y: str) -> list[go.Scatt
     return traces
 
 
-def _front_trace(document: Document, front: Sequence[Json], x: str, y: str) -> go.Scatter:
+def _front_traces(document: Document, front: Sequence[Json], x: str, y: str) -> list[go.Scatter]:
     objectives = document["spec"]["objectives"]
-    marker: dict[str, object] = {"color": FRONT_COLOUR, "size": 9}
-    if len(objectives) > 2:
-        third = objectives[2]
-        marker["color"] = [item["metrics"][third] for item in front]
-        marker |= {"colorscale": SCALE, "size": 11, "line": {"width": 1, "color": FAINT_COLOUR}}
-        marker["colorbar"] = {"title": {"text": escape(metric_title(third)), "side": "right"}}
-    trace = points(front, x, y, name="front", marker=marker)
+    third = objectives[2] if len(objectives) > 2 else None
+    if not any(is_beacon(item["origin"]) for item in front):
+        whole = points(front, x, y, name="front", marker=_front_marker(front, front, third))
+        if len(objectives) == 2:
+            whole.update(mode="lines+markers", line=_step(x))
+        return [whole]
+    traces = []
     if len(objectives) == 2:
-        # The step follows what the front attains: its y holds until a member improves on it.
-        shape = "hv" if METRICS[x].goal == "min" else "vh"
-        trace.update(mode="lines+markers", line={"shape": shape, "width": 1.5})
-    return trace
+        xs, ys = ([figure_of(item, axis) for item in front] for axis in (x, y))
+        traces.append(line(xs, ys, "front"))
+        traces[0].update(line={**_step(x), "color": FRONT_COLOUR}, hoverinfo="skip")
+    for origin, items in origins(front).items():
+        marker = _front_marker(front, items, third, beacon_number(origin))
+        traces.append(points(items, x, y, name=f"front, {origin}", marker=marker))
+    return traces
+
+
+def _step(x: str) -> dict[str, object]:
+    # It follows what the front attains: its y holds until a member improves on it.
+    return {"shape": "hv" if METRICS[x].goal == "min" else "vh", "width": 1.5}
+
+
+def _front_marker(
+    front: Sequence[Json], items: Sequence[Json], third: str | None, beacon: int = 0
+) -> dict[str, object]:
+    marker: dict[str, object] = {"color": FRONT_COLOUR, "size": 9}
+    if beacon:
+        symbol = BEACON_SYMBOLS[(beacon - 1) % len(BEACON_SYMBOLS)]
+        marker = {"color": BEACON_COLOUR, "size": 12, "symbol": symbol}
+    if third is None:
+        return marker
+    values = [item["metrics"][third] for item in front]
+    marker["color"] = [item["metrics"][third] for item in items]
+    marker |= {"colorscale": SCALE, "size": 11, "line": {"width": 1, "color": FAINT_COLOUR}}
+    if values:
+        marker |= {"cmin": min(values), "cmax": max(values)}
+    # All parts of a front share one scale, which stands beside it once.
+    marker["showscale"] = items[:1] == front[:1]
+    marker["colorbar"] = {"title": {"text": escape(metric_title(third)), "side": "right"}}
+    return marker
 
 
 def hypervolume_figure(document: Document) -> go.Figure:
@@ -163,6 +205,35 @@ def choice_figure(document: Document) -> go.Figure:
     return figure.update_layout(height=160 + 24 * len(places))
 
 
+def beacon_figure(document: Document) -> go.Figure:
+    """Draw how retraining lowered the error of each beacon's own design, best steps marked."""
+    title = "Error of beacons during retraining"
+    figure = blank_figure(document, title, "step", metric_title("error"))
+    for beacon in document["beacons"]:
+        curve = beacon["curve"]
+        if not curve:
+            continue
+        steps, errors = ([point[name] for point in curve] for name in ("step", "error"))
+        sizes = [11 if step == beacon["best_step"] else 5 for step in steps]
+        symbol = BEACON_SYMBOLS[(beacon["number"] - 1) % len(BEACON_SYMBOLS)]
+        figure.add_trace(
+            go.Scatter(
+                x=steps,
+                y=errors,
+                mode="lines+markers",
+                name=f"beacon {beacon['number']}",
+                marker={"symbol": symbol, "size": sizes, "line": {"width": 0}},
+                line={"width": 1.5},
+                hovertext=[
+                    f"beacon {beacon['number']}, step {step}<br>{metric_value('error', error)}"
+                    for step, error in zip(steps, errors, strict=True)
+                ],
+                hoverinfo="text",
+            )
+        )
+    return figure.update_yaxes(rangemode="tozero")
+
+
 def split_figure(document: Document) -> go.Figure:
     """Draw the error on the test split over the error that the search saw."""
     x, y = "error", TEST_PREFIX + "error"
@@ -184,5 +255,6 @@ FIGURES: Mapping[str, Callable[[Document], go.Figure]] = {
     "hypervolume": hypervolume_figure,
     "choices": choice_figure,
     "splits": split_figure,
+    "beacons": beacon_figure,
 }
 """Every figure by the name that pages and API know it by."""

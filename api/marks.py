@@ -14,11 +14,13 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from api.documents import Document, Json
-from api.tables import metric_value
+from api.tables import metric_value, number
 
 FRONT_COLOUR: Final = "#2f7fc1"
 FAINT_COLOUR: Final = "#8a939c"
 BASELINE_MARKS: Final = (("#d55e00", "diamond"), ("#009e73", "triangle-up"), ("#b8679d", "square"))
+BEACON_COLOUR: Final = "#e69f00"
+BEACON_SYMBOLS: Final = ("star", "hexagram", "pentagon", "star-square", "cross")
 Range = tuple[float, float]
 
 SCALE: Final = "Cividis"
@@ -78,8 +80,39 @@ def hover(item: Json, metrics: Iterable[str] | None = None) -> str:
     """Return what the pointer sees of a design: its name and `metrics`, or every figure."""
     names = item["metrics"] if metrics is None else metrics
     told = [metric_value(name, item["metrics"].get(name)) for name in names]
+    told += _readings(item)
     head = item.get("label") or f"{item['hash'][:10]}, generation {item['generation']}"
     return "<br>".join(map(escape, (head, *told)))
+
+
+def _readings(item: Json) -> list[str]:
+    reading = item.get("beacon")
+    if reading is None:
+        return []
+    place = f"on beacon {reading['number']}, distance {number(reading['distance'])}"
+    return [
+        f"on base weights: {metric_value('error', item['base_error'])}",
+        f"{place}: {metric_value('error', reading['error'])}",
+    ]
+
+
+def origins(items: Iterable[Json]) -> dict[str, list[Json]]:
+    """Group designs by whose weights their metrics come from: base weights first, then beacons
+    by number."""
+    groups: dict[str, list[Json]] = {}
+    for item in items:
+        groups.setdefault(item["origin"], []).append(item)
+    return dict(sorted(groups.items(), key=lambda group: beacon_number(group[0])))
+
+
+def beacon_number(origin: str | None) -> int:
+    """Return the number of the beacon that an origin names, 0 for base weights."""
+    return int((origin or "").rpartition("beacon ")[2]) if is_beacon(origin) else 0
+
+
+def is_beacon(origin: str | None) -> bool:
+    """Tell whether metrics come from a beacon's weights."""
+    return origin is not None and origin.startswith("beacon ")
 
 
 def axes(document: Document) -> tuple[str, str]:

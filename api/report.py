@@ -20,7 +20,9 @@ from api.marks import CONFIG
 from api.tables import (
     Table,
     baseline_table,
+    beacon_table,
     choice_table,
+    curve_table,
     evaluation_table,
     front_table,
     hypervolume_table,
@@ -89,7 +91,9 @@ def render_report(document: Document) -> str:
 
 
 def exhibits(document: Document) -> list[Exhibit]:
-    """Return what a run has to show, in the order of the report."""
+    """Return what a run has to show, in the order of the report; beacons where it may make any."""
+    rules = document["spec"].get("beacons", {})
+    beacons = bool(document["beacons"]) or rules.get("enabled", False)
     return [
         Exhibit(
             name=name,
@@ -99,6 +103,7 @@ def exhibits(document: Document) -> list[Exhibit]:
             tables={heading: table(document) for heading, table in tables.items()},
         )
         for name, title, summary, tables in _EXHIBITS
+        if name != "beacons" or beacons
     ]
 
 
@@ -114,6 +119,12 @@ _EXHIBITS: Final[tuple[tuple[str, str, Callable[[Document], str], _Tables], ...]
             "Baselines": baseline_table,
             "All designs of the search": evaluation_table,
         },
+    ),
+    (
+        "beacons",
+        "Beacons",
+        summaries.beacon_summary,
+        {"The beacons": beacon_table, "Error during retraining": curve_table},
     ),
     (
         "choices",

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine
 
-from api.documents import Document, item
+from api.documents import Document, beacon_item, item
 from dse.catalogue import Catalogue, check
 from dse.design import Evaluation
 from dse.pareto import hypervolume
 from dse.ports import Role
 from dse.problem import Problem
 from dse.spec import spec_from_data
+from storage.beacons import list_beacons
 from storage.engine import reading
 from storage.repositories import Jobs, Results
 
@@ -23,6 +24,7 @@ def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
         searched = results.evaluations(job_id, Role.SEARCH)
         baselines = results.evaluations(job_id, Role.BASELINE)
         hypervolumes = results.hypervolumes(job_id)
+        beacons = list_beacons(connection, job_id)
     spec = spec_from_data(row.spec)
     problem = check(spec, catalogue)
     return {
@@ -56,6 +58,7 @@ def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
         "baselines": [item(e) for e in baselines],
         "evaluations": [item(e) for e in searched],
         "hypervolume": hypervolumes,
+        "beacons": [beacon_item(beacon) for beacon in beacons],
     }
 
 

@@ -17,7 +17,10 @@ DOCUMENTED = {
     "default http://127.0.0.1:8000",
     "DSE_TIMIT": "folder of the TIMIT corpus, for `workload: {name: sru-phones, "
     "params: {corpus: timit}}`",
+    "DSE_FSDD": "folder of the Free Spoken Digit Dataset's recordings, for `workload: "
+    "{name: sru-digits}`",
 }
+_DATA = {"timit": "DSE_TIMIT", "fsdd": "DSE_FSDD"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +54,11 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise SpecError(f"DSE_HOME must be a folder, got {home}: {error.strerror}") from error
     url = given.get("DSE_DATABASE_URL") or f"sqlite:///{quote(str(home / 'dse.db'))}"
     lease_s = _seconds("DSE_LEASE_S", given.get("DSE_LEASE_S") or "60")
-    timit = given.get("DSE_TIMIT")
-    folders = {"timit": _folder("DSE_TIMIT", timit)} if timit else {}
+    folders = {
+        name: _folder(setting, given[setting])
+        for name, setting in _DATA.items()
+        if given.get(setting)
+    }
     return Settings(home=home, database_url=url, lease_s=lease_s, folders=folders)
 
 

@@ -1,7 +1,7 @@
 """One sentence for each figure, for those who do not see it."""
 
 from api.documents import Document, Json
-from api.marks import axes, drawable, inside
+from api.marks import axes, drawable, inside, is_beacon
 from api.tables import metric_value, number, sorted_front
 from dse.metrics import TEST_PREFIX
 
@@ -66,6 +66,28 @@ def split_summary(document: Document) -> str:
     return (
         f"On the test split the error of the front's {_count(len(both), 'member')} differs by "
         f"{min(gaps):+.2f} to {max(gaps):+.2f} points, {sum(gaps) / len(gaps):+.2f} on average."
+    )
+
+
+def beacon_summary(document: Document) -> str:
+    """Say how many beacons were made and what they did for the designs near them."""
+    beacons = document["beacons"]
+    if not beacons:
+        return "No design has become a beacon."
+    states = [str(beacon["state"]) for beacon in beacons]
+    troubles = [
+        f"{states.count(state)} {state.lower()}" for state in ("FAILED", "LOST") if state in states
+    ]
+    told = _count(len(beacons), "beacon") + (f" ({', '.join(troubles)})" if troubles else "")
+    served = sum(beacon["served"] for beacon in beacons)
+    if not served:
+        return f"{told}; no design has its error from them."
+    gains = [beacon["served"] * (beacon["mean_gain"] or 0.0) for beacon in beacons]
+    members = sum(is_beacon(item["origin"]) for item in document["front"])
+    return (
+        f"{told}: {_count(served, 'design')} of the search, {members} of the front among them, "
+        f"have their error from retrained weights, {sum(gains) / served:.2f} points below that "
+        "on base weights on average."
     )
 
 

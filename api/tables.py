@@ -1,7 +1,8 @@
 """Plain tables of a run: what pages, reports and figures' companions show."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from api.documents import Document, Json
 from dse.errors import UnknownNameError
@@ -21,8 +22,12 @@ class Table:
 def front_table(document: Document) -> Table:
     """List the front along its first objective, every metric a column."""
     front = sorted_front(document)
-    facts = [(i, item["hash"][:10], item["generation"]) for i, item in enumerate(front, 1)]
-    return _with_metrics(document, front, ("member", "design", "generation"), facts)
+    facts = [
+        (i, item["hash"][:10], item["generation"], *_origin(document, item))
+        for i, item in enumerate(front, 1)
+    ]
+    heads = ("member", "design", "generation", *_origin_heads(document))
+    return _with_metrics(document, front, heads, facts)
 
 
 def baseline_table(document: Document) -> Table:
@@ -35,8 +40,12 @@ def baseline_table(document: Document) -> Table:
 def evaluation_table(document: Document) -> Table:
     """List every design that the search proposed; one without an error was screened by cost."""
     items = document["evaluations"]
-    facts = [(item["generation"], item["hash"][:10], _yes(item["feasible"])) for item in items]
-    return _with_metrics(document, items, ("generation", "design", "feasible"), facts)
+    facts = [
+        (item["generation"], item["hash"][:10], _yes(item["feasible"]), *_origin(document, item))
+        for item in items
+    ]
+    heads = ("generation", "design", "feasible", *_origin_heads(document))
+    return _with_metrics(document, items, heads, facts)
 
 
 def hypervolume_table(document: Document) -> Table:
@@ -66,6 +75,52 @@ def split_table(document: Document) -> Table:
         if {*names} <= set(item["metrics"])
     ]
     return Table(("", "design", *map(metric_title, names)), tuple(rows))
+
+
+def beacon_table(document: Document) -> Table:
+    """List the beacons: what retraining did to their designs, and what they did for others."""
+    rows = [
+        (
+            beacon["number"],
+            str(beacon["state"]).lower(),
+            beacon["base_error"],
+            beacon["error"],
+            beacon["served"],
+            beacon["mean_gain"],
+            beacon["generation"],
+            beacon["hash"][:10],
+            widths(beacon),
+            beacon["best_step"],
+            beacon["steps"],
+            beacon["reason"],
+        )
+        for beacon in document["beacons"]
+    ]
+    return Table(_BEACON_HEADS, tuple(rows))
+
+
+_BEACON_HEADS = (
+    *("beacon", "state", "error before (%)", "error after (%)"),
+    *("designs served", "mean gain (points)", "generation", "design", "values by layer"),
+    *("best step", "of steps", "reason"),
+)
+
+
+def curve_table(document: Document) -> Table:
+    """List how far each retraining was at its looks at the search split."""
+    rows = [
+        (beacon["number"], point["step"], point["loss"], point["error"])
+        for beacon in document["beacons"]
+        for point in beacon["curve"]
+    ]
+    return Table(("beacon", "step", "loss", "error (%)"), tuple(rows))
+
+
+def widths(item: Mapping[str, Any]) -> str:  # JSON data
+    """Return a design's values in layer order, a knob after the other."""
+    return " / ".join(
+        ",".join(str(value) for value in layers.values()) for layers in item["design"].values()
+    )
 
 
 def sorted_front(document: Document) -> list[Json]:
@@ -139,6 +194,19 @@ def _with_metrics(
         for fact, item in zip(facts, items, strict=True)
     ]
     return Table((*heads, *map(metric_title, names)), tuple(rows))
+
+
+def _origin_heads(document: Document) -> tuple[str, ...]:
+    heads = ("weights", "base error (%)", "beacon", "distance", "error on beacon (%)")
+    return heads if document["beacons"] else ()
+
+
+def _origin(document: Document, item: Json) -> tuple[Cell, ...]:
+    if not document["beacons"]:
+        return ()
+    reading = item["beacon"] or {}
+    told = (reading.get(name) for name in ("number", "distance", "error"))
+    return (item["origin"], item["base_error"], *told)
 
 
 def _yes(flag: bool) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from storage.beacons import BeaconState
 from storage.tables import JobState
 
 Item = TypeVar("Item")
@@ -56,6 +57,14 @@ class JobDetail(JobView):
     spec: dict[str, Any]  # JSON data of `dse.spec.JobSpec`
 
 
+class ReadingView(BaseModel):
+    """What a design did on the weights of a beacon near it."""
+
+    number: int = Field(description="the beacon's")
+    distance: float = Field(description="between the two designs")
+    error: float = Field(description="%, on the search split")
+
+
 class EvaluationView(BaseModel):
     """A design with its metrics."""
 
@@ -68,7 +77,14 @@ class EvaluationView(BaseModel):
     metrics: dict[str, float] = Field(examples=[{"error": 21.4, "speedup": 18.2}])
     feasible: bool
     violation: float
-    origin: str | None = Field(description="weights that were measured; null: never run")
+    origin: str | None = Field(
+        description='whose weights its metrics come from: "base" or "beacon N"; null: never run',
+        examples=["base"],
+    )
+    base_error: float | None = Field(description="on the base weights, %")
+    beacon: ReadingView | None = Field(
+        description="the best it did on beacon weights, better than the base or not"
+    )
     reason: str | None = Field(description="why it has no error or is not feasible")
     key: str | None = Field(description="names the measurement by its content")
     label: str | None = Field(default=None, description="of a baseline")
@@ -93,6 +109,40 @@ class GenerationView(View):
     finished_at: datetime
 
 
+class CurvePointView(BaseModel):
+    """How far a retraining was at one of its looks at the search split."""
+
+    step: int = Field(description="batches done")
+    loss: float | None = Field(description="mean since the look before; null at step 0")
+    error: float = Field(description="of the design, %")
+
+
+class BeaconView(BaseModel):
+    """A design with weights retrained at it, on which its neighbours are judged too."""
+
+    number: int = Field(description="1, 2, … in order of creation")
+    generation: int = Field(description="at whose end it was made")
+    state: BeaconState = Field(
+        description="READY; FAILED: retraining gave no weights; LOST: their file cannot be used"
+    )
+    hash: str = Field(description="of the design")
+    design: dict[str, dict[str, int]] = Field(description="knob -> layer -> value")
+    sha256: str | None = Field(description="of the weights, also when they are lost")
+    size: int | None = Field(description="of their file, bytes")
+    steps: int | None = Field(description="batches of the retraining")
+    seed: int | None
+    best_step: int | None = Field(description="the step whose weights were kept")
+    curve: list[CurvePointView]
+    base_error: float | None = Field(description="of its design on the base weights, %")
+    error: float | None = Field(description="of its design on its own weights, %")
+    served: int = Field(description="designs of the search that have their error from it")
+    mean_gain: float | None = Field(
+        description="points by which their errors on the base weights are higher, on average"
+    )
+    reason: str | None = Field(description="why it FAILED or is LOST")
+    seconds: float | None = Field(description="that the retraining took")
+
+
 class EventView(View):
     """Something that happened to a job."""
 
@@ -108,6 +158,9 @@ class WorkloadView(BaseModel):
     name: str
     summary: str
     metrics: list[str]
+    splits: list[str]
+    trainable: bool = Field(description="beacons can be made")
+    needs: str | None = Field(description="what must be given before it can be run here")
     params: dict[str, Any]  # of any JSON kind, by workload
     layers: dict[str, int] = Field(description="name -> weights")
     macs: int = Field(description="multiply-accumulates of one inference")

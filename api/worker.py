@@ -8,6 +8,7 @@ from typing import final
 
 from sqlalchemy import Engine
 
+from api import scratch
 from api.driving import Drive
 from api.settings import Settings
 from dse.catalogue import Catalogue
@@ -76,6 +77,7 @@ class Worker:
         if not beat_worker(self._engine, self._owner.id):
             slots = available_cores() if self._slots is None else self._slots
             register_worker(self._engine, self._owner, slots=slots, versions=_versions())
+            scratch.sweep(self._engine, self._settings.places)
         for lost in sweep(self._engine):
             log.warning("job %s is %s: %s", lost.job_id, lost.state, lost.reason)
 

@@ -35,9 +35,10 @@ from rich.table import Table
 
 from dse.catalogue import check
 from dse.design import Choices, NetworkShape, content_hash
-from dse.ports import FloatArray, IntArray, Platform, Request, Workload
+from dse.ports import FloatArray, IntArray, Platform, Progress, Task, Workload
 from dse.search import Search
 from dse.spec import JobSpec, spec_from_data
+from evaluators.data.vault import Vault
 from evaluators.hardware.bitfusion import bitfusion
 from evaluators.pools.inline import InlinePool
 from evaluators.registry import Places
@@ -63,6 +64,8 @@ class Trivial:
     params: Mapping[str, object] = {}
     metrics = ("error",)
     splits = ("search", "test")
+    trainable = False
+    needs = None
 
     @property
     def shape(self) -> NetworkShape:
@@ -98,16 +101,25 @@ def spec(generations: int) -> JobSpec:
     )
 
 
-def evaluate(request: Request) -> dict[str, float]:
-    if request.choices is None:
+def evaluate(task: Task, progress: Progress) -> dict[str, float]:
+    if task.choices is None:
         return {"error": 0.0}
-    bits = [b for layers in request.choices.values() for b in layers.values()]
+    bits = [b for layers in task.choices.values() for b in layers.values()]
     return {"error": sum((i % 5 + 1) / b for i, b in enumerate(bits))}
 
 
-def key(choices: Choices | None, arithmetic: Mapping[str, object], split: str) -> str:
+def key(
+    choices: Choices | None,
+    arithmetic: Mapping[str, object],
+    split: str,
+    weights: str | None = None,
+) -> str:
     told = None if choices is None else {k: dict(v) for k, v in choices.items()}
     return content_hash([told, split])
+
+
+def never(choices: Choices, arithmetic: Mapping[str, object], *, steps: int, seed: int) -> str:
+    raise AssertionError("nothing is retrained here")
 
 
 def ours(folder: Path, generations: int) -> list[Timing]:
@@ -128,7 +140,9 @@ def ours(folder: Path, generations: int) -> list[Timing]:
         check(job_spec, Catalogue()),
         pool=InlinePool(evaluate),
         store=store,
+        vault=Vault(folder),
         key=key,
+        retraining_key=never,
         progress=progress,
     )
     search.run()

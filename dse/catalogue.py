@@ -8,6 +8,7 @@ from typing import Protocol
 from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
 from dse.metrics import METRICS
+from dse.optimizers.making import check_available
 from dse.ports import Platform, Workload
 from dse.problem import Problem
 from dse.space import Gene, SearchSpace, Target
@@ -45,7 +46,23 @@ def check(spec: JobSpec, catalogue: Catalogue) -> Problem:
     space = build_space(spec.knobs, workload, platforms, catalogue.evaluator_knobs)
     problem = Problem(spec=spec, workload=workload, platforms=platforms, space=space)
     _check_metrics(problem)
+    if spec.beacons.enabled:
+        _check_beacons(problem, catalogue.evaluator_knobs)
     return problem
+
+
+def check_runnable(problem: Problem) -> None:
+    """Refuse what this installation cannot run, though its names exist.
+
+    Raises:
+        SpecError: naming what is missing.
+    """
+    check_available(problem.spec.search.algorithm)
+    if problem.workload.needs is not None:
+        raise SpecError(
+            f"workload {problem.workload.name!r} cannot be run here: it needs "
+            f"{problem.workload.needs}"
+        )
 
 
 def build_space(
@@ -200,6 +217,24 @@ def _check_metrics(problem: Problem) -> None:
                 f"max_increase counts from the unquantized network, so it takes the workload's "
                 f"metrics {list(problem.workload.metrics)}, got {constraint.metric!r}"
             )
+
+
+def _check_beacons(problem: Problem, evaluator_knobs: Sequence[str]) -> None:
+    rules, workload = problem.spec.beacons, problem.workload
+    if not workload.trainable:
+        raise SpecError(
+            f"beacons need a workload that can be retrained, and {workload.name!r} has no "
+            "training data; allowed: beacons: {enabled: false}"
+        )
+    for metric in rules.gates:
+        if metric not in problem.cost_metrics:
+            raise SpecError(
+                f"beacons.gates takes costs, which are known before a network runs: "
+                f"{', '.join(problem.cost_metrics)}; got {metric!r}"
+            )
+    for knob in rules.knob_weights:
+        if knob not in evaluator_knobs:
+            raise UnknownNameError("knob in beacons.knob_weights", knob, evaluator_knobs)
 
 
 def _check_totals(problem: Problem) -> None:

@@ -113,6 +113,41 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beacon:
+    """A design whose network was retrained, so that its neighbours can be judged on the weights.
+
+    Attributes:
+        number: 1, 2, … within its job, in order of creation.
+        generation: at whose end it was made.
+        key: content key of the retraining.
+        digest: SHA-256 (hex) of its weights; None if there are none to use.
+        reason: why there are none: the retraining failed, or the file was lost.
+    """
+
+    number: int
+    design: Design
+    generation: int
+    key: str
+    digest: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeaconReading:
+    """What a design's network did on the weights of a beacon near it.
+
+    Attributes:
+        number: the beacon's.
+        distance: between the two designs.
+        error: %, on the search split.
+    """
+
+    number: int
+    distance: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """A design with what was found of it.
 
@@ -120,7 +155,11 @@ class Evaluation:
         metrics: costs always; the workload's metrics once its network has run.
         feasible: every constraint holds and the network could be measured.
         violation: sum of normalised constraint violations; 0 when feasible.
-        origin: where the error came from: "base" weights; None if the network was not run.
+        origin: whose weights the metrics came from: "base" or "beacon N"; None if the network
+            was not run.
+        base_error: on the base weights, %.
+        beacon: the best reading on beacon weights, better than the base or not; None if the
+            design was run on no beacon.
         reason: why the network was not run, or why it could not be measured.
         generation, position: where in its job it was proposed.
         key: content key of the measurement.
@@ -132,6 +171,8 @@ class Evaluation:
     feasible: bool
     violation: float = 0.0
     origin: str | None = None
+    base_error: float | None = None
+    beacon: BeaconReading | None = None
     reason: str | None = None
     generation: int = 0
     position: int = 0

@@ -1,4 +1,4 @@
-"""Requests on their way through a pool, and what becomes of those whose process dies.
+"""Tasks on their way through a pool, and what becomes of those whose process dies.
 
 What is in flight is stored before it runs, so that a death leaves a trace. A design that was in
 flight when a process died (its own, or the driver's) runs again alone; only deaths alone count
@@ -13,27 +13,35 @@ from dataclasses import replace
 from typing import final
 
 from dse.errors import Interrupted, StoreError
-from dse.ports import Outcome, Pool, Request, RunStore, Status
+from dse.ports import Outcome, Pool, Report, Request, RunStore, Status, Task
 
 _POLL_S = 0.5
 
 
 @final
 class Dispatch:
-    """One batch of requests.
+    """One batch of tasks.
 
     Args:
-        progress: told how many requests are done.
+        progress: told how many tasks are done.
+        report: told what tasks in flight say of themselves.
     """
 
-    def __init__(self, pool: Pool, store: RunStore, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        store: RunStore,
+        progress: Callable[[int], None],
+        report: Callable[[Report], None],
+    ) -> None:
         self._pool = pool
         self._store = store
         self._progress = progress
+        self._report = report
         self._looked = time.monotonic()
 
-    def run(self, requests: Sequence[Request], *, suspects: set[str]) -> Iterator[Outcome]:
-        """Yield one stored outcome a request, in order of arrival.
+    def run(self, tasks: Sequence[Task], *, suspects: set[str]) -> Iterator[Outcome]:
+        """Yield one stored outcome a task, in order of arrival.
 
         Args:
             suspects: keys that run alone from the start.
@@ -41,11 +49,11 @@ class Dispatch:
         Raises:
             Interrupted: a stop was asked for; nothing is in flight any more.
         """
-        lonely = deque(r for r in requests if r.key in suspects)
+        lonely = deque(task for task in tasks if task.key in suspects)
         done = 0
         self._progress(done)
         try:
-            for outcome in self._together([r for r in requests if r.key not in suspects], lonely):
+            for outcome in self._together([t for t in tasks if t.key not in suspects], lonely):
                 done += 1
                 self._progress(done)
                 yield outcome
@@ -57,57 +65,63 @@ class Dispatch:
             self._pool.cancel()
             raise
 
-    def _together(self, requests: Sequence[Request], lonely: deque[Request]) -> Iterator[Outcome]:
-        waiting = deque(requests)
-        flying: dict[str, Request] = {}
+    def _together(self, tasks: Sequence[Task], lonely: deque[Task]) -> Iterator[Outcome]:
+        waiting = deque(tasks)
+        flying: dict[str, Task] = {}
         while waiting or flying:
             # twice as many as run at once: none waits for us, few are suspects if we die
             if len(flying) <= self._pool.capacity:
                 batch = [waiting.popleft() for _ in range(min(len(waiting), self._pool.capacity))]
                 self._submit(batch, alone=False)
-                flying |= {request.key: request for request in batch}
+                flying |= {task.key: task for task in batch}
             for outcome in self._poll():
-                request = flying.pop(outcome.key)
+                task = flying.pop(outcome.key)
                 if outcome.status is Status.LOST:
-                    self._store.died(request.key, alone=False)
-                    lonely.append(request)
+                    self._store.died(task.key, alone=False)
+                    lonely.append(task)
                 else:
-                    yield self._stored(request, outcome)
+                    yield self._stored(task, outcome)
 
-    def _alone(self, request: Request) -> Outcome:
-        self._submit([request], alone=True)
+    def _alone(self, task: Task) -> Outcome:
+        self._submit([task], alone=True)
         try:
             while True:
                 for outcome in self._poll():
                     if outcome.status is not Status.LOST:
-                        return self._stored(request, outcome)
-                    self._store.died(request.key, alone=True)
-                    verdict = self._store.verdicts([request.key]).get(request.key)
+                        return self._stored(task, outcome)
+                    self._store.died(task.key, alone=True)
+                    verdict = self._store.verdicts([task.key]).get(task.key)
                     if verdict is not None:
                         reason = verdict.removeprefix(f"{Status.POISONED}: ")
                         return replace(outcome, status=Status.POISONED, reason=reason)
-                    self._submit([request], alone=True)
+                    self._submit([task], alone=True)
         except BaseException:
             # we stop it: that is no death of its own
             with suppress(StoreError):
-                self._store.dispatched([request.key], alone=False)
+                self._store.dispatched([task.key], alone=False)
             raise
 
-    def _submit(self, requests: Sequence[Request], *, alone: bool) -> None:
+    def _submit(self, tasks: Sequence[Task], *, alone: bool) -> None:
         if alone:
             # who dies while the pool still loads did not die of this design
             self._pool.warm()
-        if requests:
-            self._store.dispatched([request.key for request in requests], alone=alone)
-            self._pool.submit(requests)
+        if tasks:
+            self._store.dispatched([task.key for task in tasks], alone=alone)
+            self._pool.submit(tasks)
 
     def _poll(self) -> list[Outcome]:
         if time.monotonic() - self._looked >= _POLL_S:
             self._looked = time.monotonic()
             if self._store.stop_requested():
                 raise Interrupted("stopped on request; everything finished is stored")
-        return self._pool.poll(_POLL_S)
+        outcomes = self._pool.poll(_POLL_S)
+        for report in self._pool.reports():
+            self._report(report)
+        return outcomes
 
-    def _stored(self, request: Request, outcome: Outcome) -> Outcome:
-        self._store.record(outcome, split=request.split, choices=request.choices)
+    def _stored(self, task: Task, outcome: Outcome) -> Outcome:
+        if isinstance(task, Request):
+            self._store.record(outcome, split=task.split, choices=task.choices)
+        else:
+            self._store.record_retraining(outcome, task)
         return outcome

@@ -4,6 +4,7 @@ DseError
 ├── SpecError (ValueError)         a job spec, design or option that cannot be used as given
 ├── UnknownNameError (LookupError) a workload, platform, knob, metric or layer that does not exist
 ├── CacheError (OSError)           a file under DSE_HOME that cannot be written or read
+├── WeightsError                   weights that are missing, altered or another network's
 ├── StoreError                     the database refuses: altered, newer or broken
 │   ├── FencedOutError             another driver has taken this job over: write nothing more
 │   └── StoreUnavailableError      the database is locked, full or away for now: try again
@@ -37,6 +38,10 @@ class UnknownNameError(DseError, LookupError):
 
 class CacheError(DseError, OSError):
     """A cache file could not be written or read."""
+
+
+class WeightsError(DseError):
+    """Weights cannot be used: their file is missing, altered or not what it should be."""
 
 
 class StoreError(DseError):

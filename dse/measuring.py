@@ -1,30 +1,23 @@
-"""From designs to evaluations: cost, store, screen, recall, run, store."""
+"""From designs to evaluations: cost, store, screen, run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import final
 
 from dse.design import Choices, Design, Evaluation
-from dse.dispatch import Dispatch
 from dse.errors import EvaluationError
 from dse.metrics import TEST_PREFIX
-from dse.ports import (
-    EvaluationKey,
-    Outcome,
-    Pool,
-    Progress,
-    Proposal,
-    Request,
-    Role,
-    RunStore,
-    silent,
-)
+from dse.ports import EvaluationKey, Progress, Proposal, Request, Role, RunStore
 from dse.problem import Metrics, Problem
+from dse.running import Results, Runner
+
+BASE = "base"
 
 
 @final
 class Measuring:
-    """Measures designs of one job; each network run is paid for once and stored at once.
+    """Measures designs of one job on the base weights; every row is stored before it may run.
 
     Attributes:
         counts: since `reset`: designs measured, how many of those the store could answer,
@@ -35,17 +28,16 @@ class Measuring:
         self,
         problem: Problem,
         *,
-        pool: Pool,
+        runner: Runner,
         store: RunStore,
         key: EvaluationKey,
         progress: Progress,
     ) -> None:
         self._problem = problem
-        self._pool = pool
+        self._runner = runner
         self._store = store
         self._key = key
         self._progress = progress
-        self._suspects: set[str] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -58,10 +50,11 @@ class Measuring:
             EvaluationError: it cannot be measured, so nothing can.
         """
         request = self._request(None, {}, split)
-        found = self._results([request], "float network")[request.key]
-        if isinstance(found, str):
-            raise EvaluationError(f"the unquantized network cannot be measured: {found}")
-        return found
+        found = self._run([request], "float network")
+        if request.key not in found.metrics:
+            reason = found.reasons[request.key]
+            raise EvaluationError(f"the unquantized network cannot be measured: {reason}")
+        return found.metrics[request.key]
 
     def designs(
         self,
@@ -87,31 +80,38 @@ class Measuring:
         self._store.propose(role, generation, proposals)
         screened = [role is Role.SEARCH and p.violation > 0 for p in proposals]
         requests = {
-            p.key: self._request(p.design.choices, self._problem.arithmetic(p.design), "search")
+            p.key: self.request(p.design, "search")
             for p, skip in zip(proposals, screened, strict=True)
             if not skip
         }
-        results = self._results(list(requests.values()), report)
+        results = self._run(list(requests.values()), report)
         evaluations = []
-        for position, (proposal, skip) in enumerate(zip(proposals, screened, strict=True)):
-            found = "costs" if skip else results[proposal.key]
-            evaluation = self._evaluation(proposal, found, float_metrics)
+        for position, proposal in enumerate(proposals):
+            evaluation = self._evaluation(proposal, results, float_metrics)
             evaluations.append(replace(evaluation, generation=generation, position=position))
         self.counts["screened"] += sum(screened)
         return evaluations
 
-    def on_test_split(self, designs: Sequence[Design]) -> dict[str, dict[str, float]]:
-        """Measure designs on the test split: hash -> `test_…` metrics, as far as measurable."""
-        requests = {
-            d.hash: self._request(d.choices, self._problem.arithmetic(d), "test") for d in designs
+    def on_test_split(
+        self, designs: Sequence[tuple[Design, str | None]]
+    ) -> dict[str, dict[str, float]]:
+        """Measure designs on the test split: hash -> `test_…` metrics, as far as measurable.
+
+        Args:
+            designs: each once, with the weights (SHA-256) that its error came from; None: base.
+        """
+        requests = {d.hash: self.request(d, "test", weights) for d, weights in designs}
+        results = self._run(list(requests.values()), "measuring on the test split")
+        return {
+            design_hash: {TEST_PREFIX + name: v for name, v in results.metrics[r.key].items()}
+            for design_hash, r in requests.items()
+            if r.key in results.metrics
         }
-        results = self._results(list(requests.values()), "measuring on the test split")
-        found = {}
-        for design_hash, request in requests.items():
-            result = results[request.key]
-            if not isinstance(result, str):
-                found[design_hash] = {TEST_PREFIX + name: v for name, v in result.items()}
-        return found
+
+    def request(self, design: Design, split: str, weights: str | None = None) -> Request:
+        """Return the request to measure a design, on beacon weights (SHA-256) or the base's."""
+        arithmetic = self._problem.arithmetic(design)
+        return self._request(design.choices, arithmetic, split, weights)
 
     def _proposals(
         self,
@@ -136,74 +136,69 @@ class Measuring:
         return proposals
 
     def _evaluation(
-        self, proposal: Proposal, found: dict[str, float] | str, float_metrics: Metrics
+        self, proposal: Proposal, results: Results, float_metrics: Metrics
     ) -> Evaluation:
-        design, label = proposal.design, proposal.label
-        if isinstance(found, str):
-            # what cannot be measured breaks a constraint of its own, by 1
-            violation = proposal.violation if found == "costs" else 1.0 + proposal.violation
-            return Evaluation(
-                design=design,
-                metrics=proposal.costs,
-                feasible=False,
-                violation=violation,
-                reason="its costs break a constraint" if found == "costs" else found,
-                key=proposal.key,
-                label=label,
-            )
-        metrics = {**found, **proposal.costs}
-        violation = self._problem.violation(metrics, float_metrics)
-        return Evaluation(
-            design=design,
-            metrics=metrics,
-            feasible=violation <= 0,
-            violation=violation,
-            origin="base",
+        found = results.metrics.get(proposal.key)
+        plain = Evaluation(
+            design=proposal.design,
+            metrics=proposal.costs,
+            feasible=False,
+            violation=proposal.violation,
             key=proposal.key,
-            label=label,
+            label=proposal.label,
         )
+        if found is not None:
+            return measured(self._problem, plain, found, float_metrics, origin=BASE)
+        reason = results.reasons.get(proposal.key)
+        if reason is None:
+            return replace(plain, reason="its costs break a constraint")
+        # what cannot be measured breaks a constraint of its own, by 1
+        return replace(plain, violation=1.0 + proposal.violation, reason=reason)
 
     def _request(
-        self, choices: Choices | None, arithmetic: dict[str, dict[str, int | str]], split: str
+        self,
+        choices: Choices | None,
+        arithmetic: dict[str, dict[str, int | str]],
+        split: str,
+        weights: str | None = None,
     ) -> Request:
         return Request(
-            key=self._key(choices, arithmetic, split),
+            key=self._key(choices, arithmetic, split, weights),
             choices=choices,
             arithmetic=arithmetic,
             split=split,
             timeout_s=self._problem.spec.evaluation.timeout_s,
+            weights=weights,
         )
 
-    def _results(
-        self, requests: Sequence[Request], report: str | None
-    ) -> dict[str, dict[str, float] | str]:
-        """Return key -> metrics, or the reason why there are none."""
-        if self._suspects is None:
-            # before any verdict is read: a third death alone makes one
-            self._suspects = self._store.suspects()
-        results: dict[str, dict[str, float] | str] = {
-            **self._store.recall(request.key for request in requests)
-        }
-        self.counts["cached"] += len(results)
-        self.counts["measured"] += len(results)
-        verdicts = self._store.verdicts(r.key for r in requests if r.key not in results)
-        self.counts["failed"] += len(verdicts)
-        results |= verdicts
-        missing = {r.key: r for r in requests if r.key not in results}
-        if missing:
-            progress = silent if report is None else self._progress
-            dispatch = Dispatch(self._pool, self._store, _counted(progress, report, len(missing)))
-            for outcome in dispatch.run(list(missing.values()), suspects=self._suspects):
-                results[outcome.key] = self._read(outcome)
+    def _run(self, requests: Sequence[Request], report: str | None) -> Results:
+        progress = {} if report is None else {"progress": partial(self._progress, report)}
+        results = self._runner.run(requests, **progress)
+        self.counts["cached"] += results.recalled
+        self.counts["measured"] += len(results.metrics)
+        self.counts["failed"] += len(results.reasons)
         return results
 
-    def _read(self, outcome: Outcome) -> dict[str, float] | str:
-        if outcome.metrics is not None:
-            self.counts["measured"] += 1
-            return dict(outcome.metrics)
-        self.counts["failed"] += 1
-        return outcome.verdict
 
-
-def _counted(progress: Progress, report: str | None, total: int) -> Callable[[int], None]:
-    return lambda done: progress(report or "", done, total)
+def measured(
+    problem: Problem,
+    evaluation: Evaluation,
+    found: Metrics,
+    float_metrics: Metrics,
+    *,
+    origin: str,
+) -> Evaluation:
+    """Return `evaluation` with the workload's metrics as `found`, and judged by the constraints.
+    What the test split gave on other weights holds no more."""
+    kept = {n: v for n, v in evaluation.metrics.items() if not n.startswith(TEST_PREFIX)}
+    metrics = {**kept, **found}
+    violation = problem.violation(metrics, float_metrics)
+    base_error = found["error"] if origin == BASE else evaluation.base_error
+    return replace(
+        evaluation,
+        metrics=metrics,
+        feasible=violation <= 0,
+        violation=violation,
+        origin=origin,
+        base_error=base_error,
+    )

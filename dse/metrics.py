@@ -38,6 +38,12 @@ METRICS: dict[str, Metric] = {
             meaning="share of frames whose most likely class is wrong",
         ),
         Metric(
+            name="string_error",
+            unit="%",
+            goal="min",
+            meaning="share of spoken strings with any word wrong",
+        ),
+        Metric(
             name="memory_mib",
             unit="MiB",
             goal="min",

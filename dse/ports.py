@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.design import Choices, Design, Evaluation, Layer, NetworkShape
+from dse.design import Beacon, Choices, Design, Evaluation, Layer, NetworkShape
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -33,6 +33,8 @@ class Workload(Protocol):
         shape: available at once, without data or training.
         metrics: names it measures, "error" first; empty for a shape-only workload.
         splits: "search", whose error a search sees, "test", and what else it is measured on.
+        trainable: it has training data, so that beacons can be made.
+        needs: what the user must provide before it can be run here; None: nothing.
     """
 
     @property
@@ -45,6 +47,10 @@ class Workload(Protocol):
     def metrics(self) -> tuple[str, ...]: ...
     @property
     def splits(self) -> tuple[str, ...]: ...
+    @property
+    def trainable(self) -> bool: ...
+    @property
+    def needs(self) -> str | None: ...
 
 
 class Platform(Protocol):
@@ -113,6 +119,7 @@ class Request:
         arithmetic: layer -> what `Platform.arithmetic` said of it.
         split: "search" or "test".
         timeout_s: seconds after which the pool gives up.
+        weights: SHA-256 (hex) of the beacon weights to run on; None: the base weights.
     """
 
     key: str
@@ -120,15 +127,85 @@ class Request:
     arithmetic: Mapping[str, Mapping[str, int | str]]
     split: str
     timeout_s: float
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retraining:
+    """A design at which the network is to be retrained: plain data that can cross processes.
+
+    Attributes:
+        key: content key: equal keys, equal weights (on one kind of processor).
+        choices: the design.
+        arithmetic: layer -> what `Platform.arithmetic` said of it.
+        steps: batches.
+        seed: of the order of batches and of all noise.
+        timeout_s: seconds after which the pool gives up.
+    """
+
+    key: str
+    choices: Choices
+    arithmetic: Mapping[str, Mapping[str, int | str]]
+    steps: int
+    seed: int
+    timeout_s: float
+
+
+Task = Request | Retraining
+"""What a pool takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """How far a retraining was at one of its looks at the search split.
+
+    Attributes:
+        step: batches done.
+        loss: mean over the batches since the look before; None at step 0.
+        error: of the design on the search split, %.
+    """
+
+    step: int
+    loss: float | None
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrained:
+    """Weights that a retraining left in the vault.
+
+    Attributes:
+        digest: SHA-256 (hex) of the file, which is its name there.
+        size: bytes.
+        best_step: the step whose weights these are: least error on the search split.
+        curve: in order of steps.
+    """
+
+    digest: str
+    size: int
+    best_step: int
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How far a task in flight is."""
+
+    key: str
+    label: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a request. `metrics` only with OK, `reason` only without."""
+    """What became of a task. With OK `metrics` of a request or `retrained` of a retraining,
+    without it `reason`."""
 
     key: str
     status: Status
     metrics: Mapping[str, float] | None = None
+    retrained: Retrained | None = None
     reason: str | None = None
     seconds: float = 0.0
 
@@ -146,15 +223,18 @@ class Pool(Protocol):
 
     @property
     def capacity(self) -> int:
-        """Requests that it works on at the same time."""
+        """Tasks that it works on at the same time."""
 
     def warm(self) -> None:
-        """Wait until a request that is submitted would run at once."""
+        """Wait until a task that is submitted would run at once."""
 
-    def submit(self, requests: Sequence[Request]) -> None: ...
+    def submit(self, tasks: Sequence[Task]) -> None: ...
 
     def poll(self, timeout_s: float) -> list[Outcome]:
         """Return what has finished, waiting at most `timeout_s` for the first."""
+
+    def reports(self) -> list[Report]:
+        """Return the latest that each task in flight has told of itself since the last call."""
 
     def cancel(self) -> None:
         """Drop everything submitted and not yet returned by `poll`."""
@@ -208,6 +288,13 @@ class Foundation:
     reference_point: Mapping[str, float]
 
 
+class Vault(Protocol):
+    """Where beacon weights lie."""
+
+    def intact(self, digest: str) -> bool:
+        """Tell whether the weights with this SHA-256 are there, unaltered."""
+
+
 class Role(StrEnum):
     """On whose behalf a design is evaluated."""
 
@@ -236,6 +323,9 @@ class RunStore(Protocol):
         """Add figures of the unquantized network to the foundation; repeatable."""
 
     def last_generation(self) -> GenerationRecord | None: ...
+
+    def states(self) -> list[Mapping[str, object]]:
+        """Return the optimizer's state after each finished generation, in order."""
 
     def genomes(self) -> IntArray:
         """Return every genome the search proposed in finished generations, in order of
@@ -280,13 +370,40 @@ class RunStore(Protocol):
     def record(self, outcome: Outcome, *, split: str, choices: Choices | None) -> None:
         """Store one outcome: a measurement for all jobs, or a verdict for this one."""
 
+    def recall_retrainings(self, keys: Iterable[str]) -> dict[str, Retrained]:
+        """Return the stored retrainings among `keys`."""
+
+    def record_retraining(self, outcome: Outcome, task: Retraining) -> None:
+        """Store what became of a retraining: weights for all jobs, or a verdict for this one.
+        Weights replace those that are stored under the same key."""
+
+    def beacons(self) -> list[Beacon]:
+        """Return the beacons as the last finished generation left them, by number."""
+
+    def lose_beacon(self, number: int, reason: str) -> None:
+        """Note for good that a beacon's weights cannot be used any more, with an event."""
+
+    def evaluations(self, hashes: Iterable[str]) -> list[Evaluation]:
+        """Return what finished generations of the search found of these designs, in the order
+        of `hashes`."""
+
     def conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
         """Fill in the metrics and feasibility of proposed designs of one generation."""
 
     def finish_generation(
-        self, record: GenerationRecord, evaluations: Sequence[Evaluation]
+        self,
+        record: GenerationRecord,
+        evaluations: Sequence[Evaluation],
+        *,
+        revised: Sequence[Evaluation] = (),
+        beacons: Sequence[Beacon] = (),
     ) -> None:
-        """Conclude the generation's designs and store its record, front and event at once."""
+        """Conclude the generation's designs and store its record, front and event at once.
+
+        Args:
+            revised: designs of earlier generations that a new beacon judges better.
+            beacons: made in this generation, those that failed too.
+        """
 
     def add_test_metrics(self, role: Role, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Add `test_…` metrics to designs, by hash."""
@@ -305,4 +422,18 @@ class EvaluationKey(Protocol):
         choices: Choices | None,
         arithmetic: Mapping[str, Mapping[str, int | str]],
         split: str,
+        weights: str | None = None,
+    ) -> str: ...
+
+
+class RetrainingKey(Protocol):
+    """Names a retraining by its content."""
+
+    def __call__(
+        self,
+        choices: Choices,
+        arithmetic: Mapping[str, Mapping[str, int | str]],
+        *,
+        steps: int,
+        seed: int,
     ) -> str: ...

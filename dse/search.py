@@ -11,11 +11,14 @@ from typing import final
 import numpy as np
 
 from dse import baselines
+from dse.beacons import Policy
 from dse.design import Design, Evaluation
 from dse.errors import EvaluationError, SpecError
+from dse.judging import Judged, Judging
 from dse.measuring import Measuring
 from dse.metrics import METRICS
-from dse.optimizers.nsga2 import Nsga2
+from dse.optimizers.making import make_optimizer
+from dse.optimizers.protocol import Optimizer
 from dse.pareto import hypervolume, non_dominated
 from dse.ports import (
     EvaluationKey,
@@ -25,11 +28,15 @@ from dse.ports import (
     IntArray,
     Pool,
     Progress,
+    Report,
+    RetrainingKey,
     Role,
     RunStore,
     Status,
+    Vault,
 )
 from dse.problem import Problem
+from dse.running import Runner
 
 
 @final
@@ -42,13 +49,20 @@ class Search:
         *,
         pool: Pool,
         store: RunStore,
+        vault: Vault,
         key: EvaluationKey,
+        retraining_key: RetrainingKey,
         progress: Progress,
     ) -> None:
         self._problem = problem
         self._store = store
+        self._vault = vault
+        self._retraining_key = retraining_key
         self._progress = progress
-        self._measuring = Measuring(problem, pool=pool, store=store, key=key, progress=progress)
+        self._runner = Runner(pool=pool, store=store, vault=vault, report=self._reported)
+        self._measuring = Measuring(
+            problem, runner=self._runner, store=store, key=key, progress=progress
+        )
         self._float_metrics: dict[str, float] = {}
         self._known: dict[Role, dict[str, Evaluation]] = {Role.BASELINE: {}, Role.PROBE: {}}
         self._batches = {Role.BASELINE: 0, Role.PROBE: 0}
@@ -65,6 +79,7 @@ class Search:
         foundation = self._lay_foundation()
         reference = self._problem.reference(foundation.reference_point)
         optimizer, done = self._optimizer()
+        judging = self._judging()
         front = self._store.front()
         settings = self._problem.spec.search
         total = settings.population + settings.offspring * (settings.generations - 1)
@@ -74,10 +89,10 @@ class Search:
             if not len(genomes):
                 self._store.note("search.exhausted", {"generation": optimizer.generation})
                 break
-            front = self._generation(optimizer, genomes, front, reference)
+            front = self._generation(optimizer, judging, genomes, front, reference)
             done += len(genomes)
         self._progress("searching", done, done)
-        self._measure_test_split(front)
+        self._measure_test_split(front, judging)
 
     def _lay_foundation(self) -> Foundation:
         self._float_metrics = self._measuring.float_network("search")
@@ -135,22 +150,33 @@ class Search:
             for name, value in zip(self._problem.spec.objectives, worst, strict=True)
         }
 
-    def _optimizer(self) -> tuple[Nsga2, int]:
+    def _optimizer(self) -> tuple[Optimizer, int]:
         """Return the optimizer where the store left it, and how many designs that took."""
-        settings = self._problem.spec.search
-        optimizer = Nsga2(
-            self._problem.space.cardinalities,
-            population=settings.population,
-            offspring=settings.offspring,
-            seed=settings.seed,
-            first=self._seed_genomes(),
+        optimizer = make_optimizer(
+            self._problem.spec.search, self._problem.space.cardinalities, self._seed_genomes()
         )
         last = self._store.last_generation()
         if last is None:
             return optimizer, 0
         seen = self._store.genomes()
-        optimizer.restore(last.state, seen)
+        optimizer.restore(last.state, seen, self._store.states)
         return optimizer, len(seen)
+
+    def _judging(self) -> Judging:
+        error = self._float_metrics["error"]
+        return Judging(
+            self._problem,
+            policy=Policy(rules=self._problem.spec.beacons, float_error=error),
+            float_metrics=self._float_metrics,
+            measuring=self._measuring,
+            runner=self._runner,
+            store=self._store,
+            vault=self._vault,
+            key=self._retraining_key,
+        )
+
+    def _reported(self, report: Report) -> None:
+        self._progress(report.label, report.done, report.total)
 
     def _seed_genomes(self) -> IntArray:
         """Return the genomes of the feasible, non-dominated baselines that the spec asks for."""
@@ -168,7 +194,8 @@ class Search:
 
     def _generation(
         self,
-        optimizer: Nsga2,
+        optimizer: Optimizer,
+        judging: Judging,
         genomes: IntArray,
         front: list[Evaluation],
         reference: FloatArray,
@@ -185,10 +212,10 @@ class Search:
         )
         if number == 0 and not any(e.measured for e in evaluations):
             self._refuse_hopeless(evaluations)
-        objectives = self._problem.objectives([e.metrics for e in evaluations])
-        violations = np.asarray([e.violation for e in evaluations])
-        optimizer.tell(genomes, objectives, violations)
-        front = self._non_dominated([*front, *(e for e in evaluations if e.feasible)])
+        judged = self._judged(judging, optimizer, evaluations, front)
+        self._tell(optimizer, genomes, judged)
+        renewed = {e.design.hash: e for e in [*front, *judged.evaluations, *judged.revised]}
+        front = self._non_dominated([e for e in renewed.values() if e.feasible])
         record = GenerationRecord(
             number=number,
             state=optimizer.state(),
@@ -196,8 +223,33 @@ class Search:
             front=tuple(e.design.hash for e in front),
             counts={"designs": len(evaluations), **self._measuring.counts},
         )
-        self._store.finish_generation(record, evaluations)
+        self._store.finish_generation(
+            record, judged.evaluations, revised=judged.revised, beacons=judged.made
+        )
         return front
+
+    def _judged(
+        self,
+        judging: Judging,
+        optimizer: Optimizer,
+        evaluations: list[Evaluation],
+        front: Sequence[Evaluation],
+    ) -> Judged:
+        if not self._problem.spec.beacons.enabled:
+            return Judged(evaluations, [], [])
+        survivors = [self._problem.space.decode(g).hash for g in optimizer.survivors()]
+        earlier = [*survivors, *(e.design.hash for e in front)]
+        return judging.judge(optimizer.generation, evaluations, earlier)
+
+    def _tell(self, optimizer: Optimizer, genomes: IntArray, judged: Judged) -> None:
+        if judged.revised:
+            encoded = [self._problem.space.encode(e.design) for e in judged.revised]
+            optimizer.revise(np.asarray(encoded, dtype=np.int64), *self._figures(judged.revised))
+        optimizer.tell(genomes, *self._figures(judged.evaluations))
+
+    def _figures(self, evaluations: Sequence[Evaluation]) -> tuple[FloatArray, FloatArray]:
+        objectives = self._problem.objectives([e.metrics for e in evaluations])
+        return objectives, np.asarray([e.violation for e in evaluations])
 
     def _refuse_hopeless(self, evaluations: Sequence[Evaluation]) -> None:
         verdicts = tuple(f"{status}: " for status in Status)
@@ -206,14 +258,14 @@ class Search:
         if failed:
             raise EvaluationError(f"no design can be measured; the first says: {failed[0]}")
 
-    def _measure_test_split(self, front: list[Evaluation]) -> None:
+    def _measure_test_split(self, front: list[Evaluation], judging: Judging) -> None:
         """Look at the test split: once, at the end, for the front and what stands beside it."""
         known = list(self._known[Role.BASELINE].values())
-        designs = {e.design.hash: e.design for e in [*front, *known] if e.measured}
-        found = self._measuring.on_test_split(list(designs.values()))
         for role, rows in ((Role.SEARCH, front), (Role.BASELINE, known)):
-            hashes = [e.design.hash for e in rows if e.design.hash in found]
-            self._store.add_test_metrics(role, {h: found[h] for h in hashes})
+            found = self._measuring.on_test_split(
+                [(e.design, judging.weights(e)) for e in rows if e.measured]
+            )
+            self._store.add_test_metrics(role, found)
         for split in self._problem.workload.splits:
             if split != "search":
                 figures = self._measuring.float_network(split)

@@ -78,7 +78,7 @@ Baseline = Literal["uniform", "greedy"]
 class Search(_Part):
     """How the space is searched; the defaults are MOHAQ's."""
 
-    algorithm: Literal["nsga2"] = "nsga2"
+    algorithm: Literal["nsga2", "random", "optuna-tpe", "optuna-nsga2", "optuna-gp"] = "nsga2"
     population: Annotated[Count, Field(ge=4, le=10_000)] = 40
     offspring: Annotated[Count, Field(ge=1, le=10_000)] = 10
     generations: Annotated[Count, Field(ge=1, le=100_000)] = 60
@@ -104,10 +104,62 @@ class Search(_Part):
         return self
 
 
-class Beacons(_Part):
-    """Retrained designs that speak for their neighbours: not in this version."""
+class Gate(_Part):
+    """What a cost must at least or at most be, strictly, for a design to use beacons."""
 
-    enabled: Literal[False] = False
+    min: Finite | None = None
+    max: Finite | None = None
+
+    @model_validator(mode="after")
+    def _a_bound(self) -> "Gate":
+        if self.min is None and self.max is None:
+            raise ValueError("a gate has min, max or both, got neither")
+        return self
+
+
+class Beacons(_Part):
+    """Retrained designs that speak for their neighbours (MOHAQ, arXiv 2108.01192)."""
+
+    enabled: bool = False
+    distance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=5.0, description="a design farther than this from every beacon may become one"
+    )
+    knob_weights: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default={"w_bits": 1.0},
+        description="what one doubling of a knob at one layer counts in the distance; "
+        "{w_bits: 1, a_bits: 1} counts activation bits too",
+    )
+    window: tuple[Finite, Finite] = Field(
+        default=(3.0, 60.0),
+        description="points above the float error between which a design uses beacons",
+    )
+    gates: dict[Name, Gate] = Field(
+        default={}, description="what a design's costs must be for it to use beacons"
+    )
+    max_beacons: Annotated[Count, Field(ge=1, le=100)] = Field(
+        default=4, description="retrainings of the whole search, failed ones too"
+    )
+    spacing: Annotated[Count, Field(ge=1, le=100_000)] = Field(
+        default=1, description="generations from one that makes beacons to the next that may"
+    )
+    at_once: Annotated[Count, Field(ge=1, le=100)] = Field(
+        default=100, description="beacons that one generation makes at most"
+    )
+    neighbours: Annotated[Count, Field(ge=1, le=16)] = Field(
+        default=1, description="on how many of the nearest beacons a design is run"
+    )
+    steps: Annotated[Count, Field(ge=1, le=1_000_000)] = 150
+    timeout_s: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] = Field(
+        default=3600.0, description="of one retraining"
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> "Beacons":
+        if self.window[0] >= self.window[1]:
+            raise ValueError(f"window must be [low, high] with low < high, got {self.window}")
+        if not any(self.knob_weights.values()):
+            raise ValueError(f"knob_weights must count some knob, got {self.knob_weights}")
+        return self
 
 
 class EvaluationSettings(_Part):
@@ -156,6 +208,8 @@ class JobSpec(_Part):
     def digest(self) -> str:
         """Return what names equal searches: SHA-256 of all that may change their results."""
         told = self.model_dump(mode="json", exclude={"name", "priority", "evaluation"})
+        if not self.beacons.enabled:
+            told["beacons"] = {"enabled": False}
         return content_hash(told)
 
 

@@ -1,32 +1,18 @@
-from collections.abc import Callable, Mapping
-from typing import cast, final
+from collections import OrderedDict
+from typing import final
 
 import torch
 
-from dse.design import Choices
-from dse.errors import EvaluationError, SpecError, UnknownNameError
-from dse.knobs import KNOBS
-from dse.ports import Request, silent
-from evaluators.evaluation import HONOURED, finite_metrics
+from dse.errors import WeightsError
+from dse.ports import Request
+from evaluators.data.vault import Vault
+from evaluators.evaluation import finite_metrics
 from evaluators.network import Network
-from evaluators.quantizers.layers import QuantizedModel, Widths
-from evaluators.registry import Places, make_workload
+from evaluators.quantizers.beacon_file import load_beacon
+from evaluators.quantizers.layers import QuantizedModel
+from evaluators.quantizers.requests import check_arithmetic, read_widths
 
-
-def make_evaluator(
-    workload: str, params: Mapping[str, object], places: Places
-) -> Callable[[Request], dict[str, float]]:
-    """Make a workload by name, prepare it and return its evaluator's `evaluate`.
-
-    Raises:
-        EvaluationError: the workload is a shape without a network.
-    """
-    made = make_workload(workload, params, places)
-    if not made.metrics:
-        raise EvaluationError(f"workload {workload!r} is shape-only: it has no network to run")
-    network = cast(Network, made)
-    network.prepare(silent)
-    return AccuracyEvaluator(network).evaluate
+_MOST_BEACONS = 16
 
 
 @final
@@ -36,64 +22,76 @@ class AccuracyEvaluator:
     Results depend on the request alone: not on earlier requests, nor on the process.
     """
 
-    def __init__(self, network: Network) -> None:
-        """Take a prepared network. Sets torch to one thread, on which float sums depend."""
+    def __init__(self, network: Network, vault: Vault | None = None) -> None:
+        """Take a prepared network. Sets torch to one thread, on which float sums depend.
+
+        Args:
+            vault: where beacon weights lie; None: only base weights can be asked for.
+        """
         torch.set_num_threads(1)
         self._network = network
+        self._vault = vault
         self._layers = network.shape.names
-        self._model = QuantizedModel(
+        self._base = QuantizedModel(
             network.model(), layers=self._layers, calibration=network.calibration
         )
+        self._beacons: OrderedDict[str, QuantizedModel] = OrderedDict()
 
     def evaluate(self, request: Request) -> dict[str, float]:
-        """Run the network at the request's design and return its metrics.
+        """Run the network at the request's design, on its weights, and return its metrics.
 
         Raises:
             SpecError: a knob value or an arithmetic that this evaluator cannot obey.
             UnknownNameError: a knob or layer that does not exist.
+            WeightsError: beacon weights are missing, altered or of another network.
             EvaluationError: a metric that is not finite.
         """
-        _check_arithmetic(request.arithmetic, self._layers)
-        widths = None if request.choices is None else _widths(request.choices, self._layers)
+        if request.choices is None:
+            check_arithmetic(request.arithmetic, self._layers)
+            widths = None
+        else:
+            widths = read_widths(request.choices, request.arithmetic, self._layers)
+        model = self.quantized(request.weights)
         with torch.no_grad():
-            self._model.set(widths)
-            metrics = self._network.measure(self._model.model, request.split)
+            model.set(widths)
+            metrics = self._network.measure(model.model, request.split)
         return finite_metrics(metrics)
 
+    def quantized(self, weights: str | None) -> QuantizedModel:
+        """Return the model on base weights (None) or on a beacon's (SHA-256), kept for later.
 
-def _check_arithmetic(
-    arithmetic: Mapping[str, Mapping[str, int | str]], layers: tuple[str, ...]
-) -> None:
-    for layer, said in arithmetic.items():
-        if layer not in layers:
-            raise UnknownNameError("layer", layer, layers)
-        if said:
-            raise SpecError(
-                f"arithmetic at layer {layer!r} must be empty (plain integer products), "
-                f"got {dict(said)}"
+        Raises:
+            WeightsError: beacon weights are missing, altered or of another network.
+        """
+        if weights is None:
+            return self._base
+        if weights not in self._beacons:
+            self._beacons[weights] = self._load(weights)
+            if len(self._beacons) > _MOST_BEACONS:
+                self._beacons.popitem(last=False)
+        self._beacons.move_to_end(weights)
+        return self._beacons[weights]
+
+    def _load(self, digest: str) -> QuantizedModel:
+        if self._vault is None:
+            raise WeightsError(
+                f"weights {digest} are asked for, but only base weights are at hand"
             )
-
-
-def _widths(choices: Choices, layers: tuple[str, ...]) -> dict[str, Widths]:
-    for knob, values in choices.items():
-        _check_values(knob, values, layers)
-    bits = {
-        knob: {layer: choices.get(knob, {}).get(layer, KNOBS[knob].neutral) for layer in layers}
-        for knob in HONOURED
-    }
-    return {
-        layer: Widths(weights=bits["w_bits"][layer], inputs=bits["a_bits"][layer])
-        for layer in layers
-    }
-
-
-def _check_values(knob: str, values: Mapping[str, int], layers: tuple[str, ...]) -> None:
-    if knob not in KNOBS:
-        raise UnknownNameError("knob", knob, sorted(KNOBS))
-    known = KNOBS[knob]
-    allowed = known.choices if knob in HONOURED else (known.neutral,)
-    for layer, value in values.items():
-        if layer not in layers:
-            raise UnknownNameError("layer", layer, layers)
-        if value not in allowed:
-            raise SpecError(f"{knob} at layer {layer!r} must be one of {allowed}, got {value}")
+        found = load_beacon(self._vault.read(digest))
+        theirs = found.about.get("network")
+        if theirs != self._network.digest:
+            raise WeightsError(
+                f"weights {digest} were retrained from network {theirs}, "
+                f"not from {self._network.digest}"
+            )
+        model = self._network.model()
+        try:
+            model.load_state_dict(dict(found.state))
+        except RuntimeError as error:
+            raise WeightsError(f"weights {digest} do not fit the network: {error}") from error
+        return QuantizedModel(
+            model,
+            layers=self._layers,
+            calibration=self._network.calibration,
+            ranges=found.ranges,
+        )

@@ -14,6 +14,9 @@ HONOURED = ("w_bits", "a_bits")
 VERSION = 1
 """Raised whenever the same design would get other metrics than before."""
 
+RETRAINING_VERSION = 1
+"""Raised whenever the same retraining would give other weights than before."""
+
 
 def evaluation_key(
     *,
@@ -22,6 +25,7 @@ def evaluation_key(
     choices: Choices | None,
     arithmetic: Mapping[str, Mapping[str, int | str]],
     split: str,
+    weights: str | None = None,
 ) -> str:
     """Return the content key of a measurement: SHA-256 (hex) over all that it depends on.
 
@@ -33,16 +37,40 @@ def evaluation_key(
         arithmetic: layer -> what the platform said of it; layers with nothing said make no
             difference.
         split: "search" or "test".
+        weights: SHA-256 of the beacon weights it ran on; None: the network's own.
     """
+    told: dict[str, object] = {
+        "version": VERSION,
+        "torch": _torch_version(),
+        "workload": workload,
+        "network": digest,
+        "design": None if choices is None else Design(choices).hash,
+        "arithmetic": {layer: dict(said) for layer, said in arithmetic.items() if said},
+        "split": split,
+    }
+    return content_hash(told if weights is None else told | {"weights": weights})
+
+
+def retraining_key(
+    *,
+    workload: str,
+    digest: str,
+    choices: Choices,
+    arithmetic: Mapping[str, Mapping[str, int | str]],
+    steps: int,
+    seed: int,
+) -> str:
+    """Return the content key of a retraining; arguments as of `evaluation_key`."""
     return content_hash(
         {
-            "version": VERSION,
+            "retraining": RETRAINING_VERSION,
             "torch": _torch_version(),
             "workload": workload,
             "network": digest,
-            "design": None if choices is None else Design(choices).hash,
+            "design": Design(choices).hash,
             "arithmetic": {layer: dict(said) for layer, said in arithmetic.items() if said},
-            "split": split,
+            "steps": steps,
+            "seed": seed,
         }
     )
 

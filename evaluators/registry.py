@@ -18,12 +18,20 @@ class Places:
     """Folders of this installation.
 
     Attributes:
-        home: DSE_HOME; caches go below `home / "cache"`.
+        home: DSE_HOME; caches go below `home / "cache"`, weights of beacons into `beacons`.
         folders: the user's own data sets by name ("timit"), as far as given.
     """
 
     home: Path
     folders: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def beacons(self) -> Path:
+        return self.home / "beacons"
+
+    def scratch(self, job_id: str) -> Path:
+        """Return the folder of what a job has half done; it goes with the job's end."""
+        return self.home / "scratch" / job_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +95,11 @@ _register(
         name="sru-phones",
         target="evaluators.workloads.sru_phones:sru_phones",
         summary="phone recognition of synthetic speech, 4 bidirectional SRU layers",
+    ),
+    Entry(
+        name="sru-digits",
+        target="evaluators.workloads.sru_digits:sru_digits",
+        summary="connected spoken digits, 4 bidirectional SRU layers, CTC; needs DSE_FSDD",
     ),
     Entry(
         name="mohaq-sru",

@@ -1,9 +1,21 @@
-"""Whether a run repeats what is stored of it."""
+"""Whether a run can go on from what is stored of it, and repeats it."""
 
 from collections.abc import Iterable, Sequence
 
 from dse.errors import DriftError, StoreError
 from dse.ports import Foundation, Role
+
+STATE_FORMAT = 1
+"""Of the optimizer's state that this release writes; it reads all up to that."""
+
+
+def refuse_newer_state(job_id: str, generation: int, format_version: int) -> None:
+    """Raise StoreError if a newer release wrote a generation's state."""
+    if format_version > STATE_FORMAT:
+        raise StoreError(
+            f"job {job_id}: generation {generation} has state format {format_version}, "
+            f"this release reads formats up to {STATE_FORMAT}"
+        )
 
 
 def refuse_other_foundation(stored: Foundation, given: Foundation) -> None:

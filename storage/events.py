@@ -20,10 +20,18 @@ class EventKind(StrEnum):
     GENERATION_FINISHED: `generation`, `hypervolume`, `front` (its size), and the counts
         `designs`, `measured`, `cached`, `screened`, `failed`.
     EVALUATION_MISMATCH: a second measurement differs from the first. `key`, `stored`, `measured`.
-    EVALUATION_POISONED: an evaluation was given up, its process died of it. `key`, `reason`.
+    EVALUATION_POISONED: an evaluation or retraining was given up, its process died of it. `key`,
+        `reason`.
     JOB_PROGRESS: how far data, training or baselines are, every few seconds. `label`, `done`,
         `total`.
     SEARCH_EXHAUSTED: no design is left to propose. `generation`.
+    BEACON_CREATED: a generation ended with a beacon more. `number`, `design` (its hash),
+        `sha256` (of the weights); `best_step`, `base_error` and `error` (of the design before
+        and after), as far as known.
+    BEACON_FAILED: a design could not be retrained. `number`, `design`, `reason`.
+    BEACON_LOST: a beacon's weights cannot be used any more. `number`, `sha256`, `reason`.
+    BEACON_UNAVAILABLE: a design could not be run on a beacon near it, which then does not count.
+        `design`, `beacon` (its number), `reason`.
     """
 
     JOB_STATE = "job.state"
@@ -33,6 +41,10 @@ class EventKind(StrEnum):
     EVALUATION_POISONED = "evaluation.poisoned"
     JOB_PROGRESS = "job.progress"
     SEARCH_EXHAUSTED = "search.exhausted"
+    BEACON_CREATED = "beacon.created"
+    BEACON_FAILED = "beacon.failed"
+    BEACON_LOST = "beacon.lost"
+    BEACON_UNAVAILABLE = "beacon.unavailable"
 
 
 _APPEND = insert(EventRow)

@@ -1,4 +1,5 @@
-"""Evaluations in flight, recorded before they run: a design that takes its worker down is known.
+"""Evaluations and retrainings in flight, recorded before they run, so that a design which
+takes its worker down is known.
 
 Only deaths while an evaluation ran alone count against it, so that whatever else ends a worker
 condemns no design. The functions run within a transaction that has locked the job's row.
@@ -28,6 +29,11 @@ def take_off(
     ]
     if rows:
         connection.execute(upserts(connection.dialect.name).dispatch, rows)
+
+
+def land(connection: Connection, job_id: str, key: str) -> None:
+    """Forget one flight: it has its outcome."""
+    connection.execute(_LAND, {"job": job_id, "of_key": key})
 
 
 def land_all(connection: Connection, job_id: str) -> None:
@@ -76,6 +82,7 @@ _mine = DispatchRow.job_id == bindparam("job")
 _this = (_mine, DispatchRow.key == bindparam("of_key"))
 SUSPECTS = select(DispatchRow.key).where(_mine, DispatchRow.attempt < bindparam("attempt"))
 DEATHS = select(DispatchRow.deaths).where(*_this)
+_LAND = delete(DispatchRow).where(*_this)
 _LAND_ALL = delete(DispatchRow).where(_mine)
 _CALL_BACK = delete(DispatchRow).where(
     _mine, DispatchRow.attempt == bindparam("attempt"), DispatchRow.deaths == 0

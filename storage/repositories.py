@@ -6,14 +6,14 @@ Repositories live as long as one read transaction, so that what they return belo
         results = Results(connection)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, final
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
 
-from dse.design import Design, Evaluation
+from dse.design import BeaconReading, Design, Evaluation
 from dse.errors import UnknownNameError
 from dse.ports import Role
 from storage.tables import (
@@ -221,6 +221,18 @@ class Results:
         figures = self._figures(DesignRow.id.in_([row.id for row in rows]))
         return [_evaluation(row, figures.get(row.id, {})) for row in rows]
 
+    def found(self, job_id: str, hashes: Sequence[str]) -> dict[str, Evaluation]:
+        """Return what the search found of designs, by hash, as far as it is concluded."""
+        rows = self._evaluations(
+            and_(
+                DesignRow.job_id == job_id,
+                DesignRow.role == Role.SEARCH,
+                DesignRow.hash.in_(hashes),
+                _concluded,
+            )
+        )
+        return {e.design.hash: e for e in rows}
+
     def design(self, told: str) -> Design:
         """Return the design of any job whose hash begins with `told`.
 
@@ -239,7 +251,7 @@ class Results:
 
     def front(self, job_id: str, generation: int | None = None) -> list[Evaluation]:
         """Return the front after a generation (the last finished one, if None), by (generation,
-        position)."""
+        position); each design with what is known of it today."""
         members = select(FrontRow.design_id).where(FrontRow.job_id == job_id)
         if generation is None:
             members = members.where(FrontRow.dropped.is_(None))
@@ -315,9 +327,17 @@ def _evaluation(row: Any, metrics: dict[str, float]) -> Evaluation:  # rows have
         feasible=row.feasible,
         violation=row.violation,
         origin=row.origin,
+        base_error=row.base_error,
+        beacon=_reading(row),
         reason=row.reason,
         generation=row.generation,
         position=row.position,
         key=row.evaluation_key,
         label=row.label,
     )
+
+
+def _reading(row: Any) -> BeaconReading | None:  # rows have no static type
+    if row.beacon is None:
+        return None
+    return BeaconReading(number=row.beacon, distance=row.beacon_distance, error=row.beacon_error)

@@ -1,6 +1,5 @@
 """One job's rows, open to the driver that holds the job's lease."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,20 +8,27 @@ from typing import Any, final
 import numpy as np
 from sqlalchemy import Engine, Executable
 
-from dse.design import Choices, Design, Evaluation
+from dse.design import Beacon, Choices, Design, Evaluation
 from dse.errors import StoreError
-from dse.ports import Foundation, GenerationRecord, IntArray, Outcome, Proposal, Role, Status
-from storage import events, flights
+from dse.ports import (
+    Foundation,
+    GenerationRecord,
+    IntArray,
+    Outcome,
+    Proposal,
+    Retrained,
+    Retraining,
+    Role,
+    Status,
+)
+from storage import beacons as beacon_rows
+from storage import designs, drift, events, flights, measurements, retrainings
 from storage import statements as sql
-from storage.drift import refuse_other_designs, refuse_other_foundation, refuse_repeats
 from storage.engine import connect_reading
 from storage.fronts import CURRENT, move_front
 from storage.leases import Lease, fence, fenced_out
 from storage.repositories import Results
 from storage.text import storable
-from storage.upserts import upserts
-
-STATE_FORMAT = 1
 
 _COUNTS = ("designs", "measured", "cached", "screened", "failed")
 # SQLite and Postgres bound the parameters of one statement.
@@ -51,7 +57,6 @@ class SqlRunStore:
         self._lease = lease
         self._job = {"job": lease.job_id}
         self._shared_cache = shared_cache
-        self._upserts = upserts(engine.dialect.name)
         self._ids: dict[Role, dict[str, int]] = {}
         self._writer = engine.connect()
         self._reader = connect_reading(engine)
@@ -78,8 +83,8 @@ class SqlRunStore:
             DriftError: another one is stored already.
         """
         values = {
-            "metrics": _finite(foundation.float_metrics, "the float network"),
-            "point": _finite(foundation.reference_point, "the reference point"),
+            "metrics": designs.finite(foundation.float_metrics, "the float network"),
+            "point": designs.finite(foundation.reference_point, "the reference point"),
             "at": datetime.now(UTC),
         }
         with self._holding():
@@ -87,11 +92,11 @@ class SqlRunStore:
             if stored is None:
                 self._writer.execute(sql.LAY, fence(self._lease) | values)
             else:
-                refuse_other_foundation(stored, foundation)
+                drift.refuse_other_foundation(stored, foundation)
 
     def add_float_metrics(self, metrics: Mapping[str, float]) -> None:
         """Add figures of the unquantized network to the foundation; repeatable."""
-        figures = _finite(metrics, "the float network")
+        figures = designs.finite(metrics, "the float network")
         with self._holding():
             stored = self.foundation()
             if stored is None:
@@ -109,11 +114,7 @@ class SqlRunStore:
         if not rows:
             return None
         last = rows[0]
-        if last.format_version > STATE_FORMAT:
-            raise StoreError(
-                f"job {self._lease.job_id}: generation {last.number} has state format "
-                f"{last.format_version}, this release reads formats up to {STATE_FORMAT}"
-            )
+        drift.refuse_newer_state(self._lease.job_id, last.number, last.format_version)
         return GenerationRecord(
             number=last.number,
             state=last.state,
@@ -121,6 +122,14 @@ class SqlRunStore:
             front=tuple(row.hash for row in self._read(CURRENT)),
             counts={name: getattr(last, name) for name in _COUNTS},
         )
+
+    def states(self) -> list[Mapping[str, object]]:
+        """Return the optimizer's state after each finished generation, in order; errors as
+        `last_generation`."""
+        rows = self._read(sql.STATES)
+        for row in rows:
+            drift.refuse_newer_state(self._lease.job_id, row.number, row.format_version)
+        return [row.state for row in rows]
 
     def genomes(self) -> IntArray:
         """Return the genomes of finished generations: (n, n_genes), (0, 0) for none."""
@@ -141,19 +150,21 @@ class SqlRunStore:
         """
         hashes = [proposal.design.hash for proposal in proposals]
         place = {**self._job, "role": role, "generation": generation}
+        rows = designs.proposal_rows(self._lease.job_id, role, generation, proposals)
         self._hashes |= {p.key: h for p, h in zip(proposals, hashes, strict=True)}
         with self._holding():
             stored = [row.hash for row in self._writer.execute(sql.PLACED, place)]
             if stored:
-                refuse_other_designs(role, generation, stored, hashes)
+                drift.refuse_other_designs(role, generation, stored, hashes)
                 return
             known = self._known(role)
-            refuse_repeats(role, known, hashes)
+            drift.refuse_repeats(role, known, hashes)
             if not proposals:
                 return
-            self._writer.execute(sql.INSERT_DESIGN, self._rows(role, generation, proposals))
+            self._writer.execute(sql.INSERT_DESIGN, rows)
             ids = {row.hash: row.id for row in self._writer.execute(sql.PLACED, place)}
-            self._set_metrics((h, ids[h], p.costs) for h, p in zip(hashes, proposals, strict=True))
+            costs = ((p.design.hash, ids[p.design.hash], p.costs) for p in proposals)
+            designs.set_metrics(self._writer, costs)
         known.update(ids)
 
     def recall(self, keys: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -205,36 +216,88 @@ class SqlRunStore:
         The first measurement under a key stands; one with other figures appends an event
         "evaluation.mismatch". A measurement lifts this job's verdict on its key.
         """
-        if outcome.status is Status.OK:
-            self._record_measurement(outcome, split=split, choices=choices)
+        if outcome.status is not Status.OK:
+            self._judge(outcome)
             return
-        verdict = {
-            "job_id": self._lease.job_id,
-            "key": outcome.key,
-            "outcome": outcome.status,
-            "attempts": 1,
-            "reason": storable(outcome.reason or "no reason given"),
-        }
+        with self._holding(sql.PROGRESS):
+            differing = measurements.store_measurement(
+                self._writer,
+                outcome,
+                job_id=self._lease.job_id,
+                workload=self._workload,
+                split=split,
+                design_hash=self._hash(outcome.key, choices),
+            )
+            if differing:
+                data = {"key": outcome.key, **differing}
+                self._append(self._number(sql.NUMBER), events.EventKind.EVALUATION_MISMATCH, data)
+            self._lift_verdict(outcome.key)
+        self._judged.discard(outcome.key)
+
+    def recall_retrainings(self, keys: Iterable[str]) -> dict[str, Retrained]:
+        """Return the stored retrainings among `keys`; none under a verdict, as `recall`."""
+        statement = retrainings.RECALL if self._shared_cache else retrainings.RECALL_OWN
+        return {row.key: retrainings.retrained(row) for row in self._by_key(statement, keys)}
+
+    def record_retraining(self, outcome: Outcome, task: Retraining) -> None:
+        """Store weights for all jobs, in the place of those under the same key, or a verdict for
+        this one. Weights lift this job's verdict."""
+        if outcome.status is not Status.OK:
+            self._judge(outcome)
+            return
+        with self._holding(sql.PROGRESS):
+            retrainings.store_retraining(
+                self._writer, outcome, task, job_id=self._lease.job_id, workload=self._workload
+            )
+            self._lift_verdict(outcome.key)
+        self._judged.discard(outcome.key)
+
+    def beacons(self) -> list[Beacon]:
+        """Return the beacons of finished generations by number; lost ones have no digest."""
+        with self._reader.begin():
+            return beacon_rows.stored_beacons(self._reader, self._lease.job_id)
+
+    def lose_beacon(self, number: int, reason: str) -> None:
+        """Note for good that a beacon's weights cannot be used, with an event; repeatable."""
         with self._holding():
-            self._writer.execute(self._upserts.verdict, verdict)
-        self._judged.add(outcome.key)
+            digest = beacon_rows.mark_lost(self._writer, self._lease.job_id, number, reason)
+            if digest is not None:
+                data = {"number": number, "sha256": digest, "reason": storable(reason)}
+                self._append(self._number(sql.NUMBER), events.EventKind.BEACON_LOST, data)
+
+    def evaluations(self, hashes: Iterable[str]) -> list[Evaluation]:
+        """Return what finished generations of the search found of these designs, in the order
+        of `hashes`; those that none has are left out."""
+        wanted = list(hashes)
+        found: dict[str, Evaluation] = {}
+        with self._reader.begin():
+            results = Results(self._reader)
+            for some in _portions(wanted):
+                found |= results.found(self._lease.job_id, some)
+        return [found[h] for h in wanted if h in found]
 
     def conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
         """Fill in the metrics and feasibility of proposed designs; repeatable."""
         with self._holding():
-            self._conclude(role, evaluations)
+            designs.conclude(self._writer, self._placed(role, evaluations))
             flights.land_all(self._writer, self._lease.job_id)
 
     def finish_generation(
-        self, record: GenerationRecord, evaluations: Sequence[Evaluation]
+        self,
+        record: GenerationRecord,
+        evaluations: Sequence[Evaluation],
+        *,
+        revised: Sequence[Evaluation] = (),
+        beacons: Sequence[Beacon] = (),
     ) -> None:
-        """Conclude the generation's designs and store its record, front and event at once."""
-        at = datetime.now(UTC)
+        """Conclude the generation's designs and store its record, front, beacons and events at
+        once; revised designs keep no test figure."""
+        at, job_id = datetime.now(UTC), self._lease.job_id
         counts = {name: record.counts[name] for name in _COUNTS}
         row = {
-            "job_id": self._lease.job_id,
+            "job_id": job_id,
             "number": record.number,
-            "format_version": STATE_FORMAT,
+            "format_version": drift.STATE_FORMAT,
             "state": record.state,
             "hypervolume": record.hypervolume,
             "finished_at": at,
@@ -245,18 +308,24 @@ class SqlRunStore:
             "front": len(record.front),
         }
         with self._writer.begin():
-            seq = self._number(sql.FINISH, number=record.number, at=at)
-            self._conclude(Role.SEARCH, evaluations)
+            seq = self._number(sql.FINISH, number=record.number, at=at, events=1 + len(beacons))
+            designs.conclude(self._writer, self._placed(Role.SEARCH, evaluations))
+            designs.revise(self._writer, self._placed(Role.SEARCH, revised))
+            beacon_rows.store_beacons(self._writer, job_id, beacons)
             self._writer.execute(sql.INSERT_GENERATION, {**row, **counts})
             after = {h: self._id(Role.SEARCH, h) for h in record.front}
-            move_front(self._writer, self._lease.job_id, record.number, after)
-            flights.land_all(self._writer, self._lease.job_id)
-            self._append(seq, events.EventKind.GENERATION_FINISHED, {**told, **counts})
+            move_front(self._writer, job_id, record.number, after)
+            flights.land_all(self._writer, job_id)
+            kinds = beacon_rows.births(self._writer, job_id, {b.number for b in beacons})
+            kinds.append((events.EventKind.GENERATION_FINISHED, {**told, **counts}))
+            for place, (kind, data) in enumerate(reversed(kinds)):
+                self._append(seq - place, kind, data)
 
     def add_test_metrics(self, role: Role, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Add `test_…` metrics to designs, by hash; repeatable."""
         with self._holding():
-            self._set_metrics((h, self._id(role, h), figures) for h, figures in metrics.items())
+            items = ((h, self._id(role, h), figures) for h, figures in metrics.items())
+            designs.set_metrics(self._writer, items)
 
     def note(self, kind: str, data: Mapping[str, object]) -> None:
         """Append an event."""
@@ -290,9 +359,8 @@ class SqlRunStore:
             return self._reader.execute(statement, parameters).all()
 
     def _by_key(self, statement: Executable, keys: Iterable[str]) -> Iterator[Any]:
-        wanted = list(keys)
-        for start in range(0, len(wanted), _KEYS_A_QUERY):
-            yield from self._read(statement, keys=wanted[start : start + _KEYS_A_QUERY])
+        for some in _portions(list(keys)):
+            yield from self._read(statement, keys=some)
 
     def _known(self, role: Role) -> dict[str, int]:
         if role not in self._ids:
@@ -306,56 +374,14 @@ class SqlRunStore:
             raise StoreError(f"design {design_hash} was not proposed as {role} in this job")
         return found
 
-    def _rows(
-        self, role: Role, generation: int, proposals: Sequence[Proposal]
-    ) -> list[dict[str, object]]:
-        return [
-            {
-                "job_id": self._lease.job_id,
-                "role": role,
-                "generation": generation,
-                "position": position,
-                "hash": proposal.design.hash,
-                "genome": None if proposal.genome is None else [int(g) for g in proposal.genome],
-                "choices": proposal.design.to_json(),
-                "label": proposal.label,
-                "evaluation_key": proposal.key,
-                "violation": proposal.violation,
-            }
-            for position, proposal in enumerate(proposals)
-        ]
+    def _judge(self, outcome: Outcome) -> None:
+        with self._holding():
+            measurements.store_verdict(self._writer, self._lease.job_id, outcome)
+        self._judged.add(outcome.key)
 
-    def _set_metrics(self, items: Iterable[tuple[str, int, Mapping[str, float]]]) -> None:
-        rows = [
-            {"design_id": design_id, "name": name, "value": value}
-            for design_hash, design_id, figures in items
-            for name, value in _finite(figures, f"design {design_hash}").items()
-        ]
-        if rows:
-            self._writer.execute(self._upserts.metric, rows)
-
-    def _record_measurement(
-        self, outcome: Outcome, *, split: str, choices: Choices | None
-    ) -> None:
-        key, metrics = outcome.key, _finite(outcome.metrics or {}, f"evaluation {outcome.key}")
-        row = {
-            "key": key,
-            "job_id": self._lease.job_id,
-            "workload": self._workload,
-            "split": split,
-            "design_hash": self._hash(key, choices),
-            "metrics": metrics,
-            "seconds": outcome.seconds,
-            "created_at": datetime.now(UTC),
-        }
-        ours = {"job_id": self._lease.job_id, "key": key}
-        with self._holding(sql.PROGRESS):
-            if self._writer.execute(self._upserts.measurement, row).rowcount == 0:
-                self._writer.execute(self._upserts.use, ours)
-                self._compare_with_stored(key, metrics)
-            if key in self._judged:
-                self._writer.execute(sql.LIFT_VERDICT, ours)
-        self._judged.discard(key)
+    def _lift_verdict(self, key: str) -> None:
+        if key in self._judged:
+            self._writer.execute(sql.LIFT_VERDICT, {"job_id": self._lease.job_id, "key": key})
 
     def _hash(self, key: str, choices: Choices | None) -> str | None:
         if choices is None:
@@ -363,35 +389,12 @@ class SqlRunStore:
         # A proposed design's hash is known; computing it costs as much as a statement.
         return self._hashes.get(key) or Design(choices).hash
 
-    def _compare_with_stored(self, key: str, metrics: Mapping[str, float]) -> None:
-        stored = self._writer.execute(sql.STORED, {"key": key}).scalar_one()
-        if stored != metrics:
-            data = {"key": key, "stored": stored, "measured": metrics}
-            self._append(self._number(sql.NUMBER), events.EventKind.EVALUATION_MISMATCH, data)
-
-    def _conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
-        if not evaluations:
-            return
-        ids = [self._id(role, evaluation.design.hash) for evaluation in evaluations]
-        rows = [
-            {
-                "design": design_id,
-                "is_feasible": evaluation.feasible,
-                "by": evaluation.violation,
-                "from_weights": evaluation.origin,
-                "why": None if evaluation.reason is None else storable(evaluation.reason),
-            }
-            for design_id, evaluation in zip(ids, evaluations, strict=True)
-        ]
-        self._writer.execute(sql.CONCLUDE, rows)
-        self._set_metrics(
-            (evaluation.design.hash, design_id, evaluation.metrics)
-            for design_id, evaluation in zip(ids, evaluations, strict=True)
-        )
+    def _placed(
+        self, role: Role, evaluations: Sequence[Evaluation]
+    ) -> list[tuple[int, Evaluation]]:
+        return [(self._id(role, evaluation.design.hash), evaluation) for evaluation in evaluations]
 
 
-def _finite(figures: Mapping[str, float], whose: str) -> dict[str, float]:
-    for name, value in figures.items():
-        if not math.isfinite(value):
-            raise StoreError(f"{whose}: {name} must be a finite number, got {value}")
-    return {name: float(value) for name, value in figures.items()}
+def _portions(keys: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(keys), _KEYS_A_QUERY):
+        yield keys[start : start + _KEYS_A_QUERY]

@@ -1,6 +1,6 @@
 """The statements of a run, built once: a generation executes some hundreds of them."""
 
-from sqlalchemy import BindParameter, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import BindParameter, bindparam, delete, exists, insert, or_, select
 
 from dse.ports import Role
 from storage.leases import fenced
@@ -31,7 +31,7 @@ ADD_FLOAT_METRICS = fenced().values(
 FINISH = (
     fenced()
     .where(JobRow.generation == bindparam("number") - 1)
-    .values(_next_event)
+    .values(event_seq=JobRow.event_seq + bindparam("events"), version=JobRow.version + 1)
     .values(generation=bindparam("number"), crashes=0, error=None, updated_at=bindparam("at"))
     .returning(JobRow.event_seq)
 )
@@ -45,6 +45,11 @@ LAST_GENERATION = (
     .where(GenerationRow.job_id == _job)
     .order_by(GenerationRow.number.desc())
     .limit(1)
+)
+STATES = (
+    select(GenerationRow.number, GenerationRow.format_version, GenerationRow.state)
+    .where(GenerationRow.job_id == _job)
+    .order_by(GenerationRow.number)
 )
 INSERT_GENERATION = insert(GenerationRow)
 
@@ -71,20 +76,8 @@ DESIGN_IDS = select(DesignRow.hash, DesignRow.id).where(
     DesignRow.job_id == _job, DesignRow.role == bindparam("role")
 )
 INSERT_DESIGN = insert(DesignRow)
-CONCLUDE = (
-    update(DesignRow)
-    .where(DesignRow.id == bindparam("design"))
-    .values(
-        feasible=bindparam("is_feasible"),
-        violation=bindparam("by"),
-        origin=bindparam("from_weights"),
-        reason=bindparam("why"),
-    )
-)
-
 _keys: BindParameter[str] = bindparam("keys", expanding=True)
 _judged = exists().where(VerdictRow.job_id == _job, VerdictRow.key == EvaluationRow.key)
-STORED = select(EvaluationRow.metrics).where(EvaluationRow.key == bindparam("key"))
 RECALL = select(EvaluationRow.key, EvaluationRow.metrics).where(
     EvaluationRow.key.in_(_keys), ~_judged
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -154,7 +155,8 @@ class GenerationRow(Base):
 
 
 class DesignRow(Base):
-    """A design that a job proposed. `feasible` is null until its generation is concluded."""
+    """A design that a job proposed. `feasible` is null until its generation is concluded;
+    `beacon`, its distance and the error on its weights are null if it was run on none."""
 
     __tablename__ = "design"
     __table_args__ = (
@@ -176,6 +178,10 @@ class DesignRow(Base):
     feasible: Mapped[bool | None]
     violation: Mapped[float | None]
     reason: Mapped[str | None]
+    base_error: Mapped[float | None]
+    beacon: Mapped[int | None]
+    beacon_distance: Mapped[float | None]
+    beacon_error: Mapped[float | None]
 
 
 class MetricRow(Base):
@@ -221,8 +227,59 @@ class EvaluationUseRow(Base):
     )
 
 
+class RetrainingRow(Base):
+    """Weights that a retraining left in a file named by `digest`, shared by all jobs; made again,
+    they replace those before. `job_id` is the job that made them last."""
+
+    __tablename__ = "retraining"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id", ondelete="SET NULL"))
+    workload: Mapped[str]
+    design_hash: Mapped[str]
+    choices: Mapped[Document]
+    steps: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    best_step: Mapped[int]
+    curve: Mapped[Document]
+    seconds: Mapped[float]
+    created_at: Mapped[datetime]
+
+
+class RetrainingUseRow(Base):
+    """A job that ran a retraining itself."""
+
+    __tablename__ = "retraining_use"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    job_id: Mapped[str] = _job_key()
+    key: Mapped[str] = mapped_column(
+        ForeignKey("retraining.key", ondelete="CASCADE"), primary_key=True
+    )
+
+
+class BeaconRow(Base):
+    """A beacon of a job. Without `digest` its retraining failed; `lost`: its file could not be
+    used later on. `reason` says why in both cases."""
+
+    __tablename__ = "beacon"
+
+    job_id: Mapped[str] = _job_key()
+    number: Mapped[int] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    design_hash: Mapped[str]
+    choices: Mapped[Document]
+    key: Mapped[str]
+    digest: Mapped[str | None]
+    lost: Mapped[bool]
+    reason: Mapped[str | None]
+
+
 class VerdictRow(Base):
-    """A design that one job could not measure; it holds for that job alone."""
+    """What one job could not measure or retrain; it holds for that job alone."""
 
     __tablename__ = "verdict"
 
@@ -234,8 +291,9 @@ class VerdictRow(Base):
 
 
 class DispatchRow(Base):
-    """An evaluation that a job sent out and that has no outcome yet. `attempt` is the lease under
-    which it went; `deaths` counts the processes that died of it while nothing ran beside it."""
+    """An evaluation or retraining that a job sent out and that has no outcome yet. `attempt` is
+    the lease under which it went; `deaths` counts the processes that died of it while nothing
+    ran beside it."""
 
     __tablename__ = "dispatch"
     __table_args__ = {"sqlite_with_rowid": False}

@@ -14,6 +14,8 @@ from storage.tables import (
     EvaluationUseRow,
     IdempotencyRow,
     MetricRow,
+    RetrainingRow,
+    RetrainingUseRow,
     VerdictRow,
 )
 
@@ -27,6 +29,8 @@ class Upserts:
 
     measurement: Insert
     use: Insert
+    retraining: Insert
+    retraining_use: Insert
     verdict: Insert
     metric: Insert
     dispatch: Insert
@@ -39,11 +43,20 @@ def upserts(dialect: str) -> Upserts:
     build: Callable[[Any], Any]  # Any: the two classes share no base with upserts
     build = postgresql.insert if dialect == "postgresql" else sqlite.insert
     verdict, metric, dispatch = build(VerdictRow), build(MetricRow), build(DispatchRow)
+    retraining = build(RetrainingRow)
+    others = [column.name for column in RetrainingRow.__table__.columns if column.name != "key"]
     return Upserts(
         measurement=build(EvaluationRow)
         .on_conflict_do_nothing(index_elements=["key"])
         .execution_options(**_COUNTED),
         use=build(EvaluationUseRow).on_conflict_do_nothing(index_elements=["job_id", "key"]),
+        retraining=retraining.on_conflict_do_update(
+            index_elements=["key"],
+            set_={name: retraining.excluded[name] for name in others},
+        ),
+        retraining_use=build(RetrainingUseRow).on_conflict_do_nothing(
+            index_elements=["job_id", "key"]
+        ),
         verdict=verdict.on_conflict_do_update(
             index_elements=["job_id", "key"],
             set_={

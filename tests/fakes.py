@@ -5,20 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 
+from dse.beacons import distance
 from dse.catalogue import check
-from dse.design import Choices, Design, Evaluation, Layer, NetworkShape, content_hash
+from dse.design import Beacon, Choices, Design, Evaluation, Layer, NetworkShape, content_hash
 from dse.errors import DriftError, UnknownNameError
 from dse.knobs import KNOBS
 from dse.ports import (
+    CurvePoint,
     FloatArray,
     Foundation,
     GenerationRecord,
     IntArray,
     Outcome,
     Proposal,
+    Report,
     Request,
+    Retrained,
+    Retraining,
     Role,
     Status,
+    Task,
 )
 from dse.problem import Problem
 from dse.spec import JobSpec, spec_from_data
@@ -34,6 +40,8 @@ class FakeWorkload:
     params: Mapping[str, object] = {}
     metrics: tuple[str, ...] = ("error", "frame_error")
     splits: tuple[str, ...] = ("search", "test", "unseen")
+    trainable = True
+    needs: str | None = None
     shape = NetworkShape(
         layers=tuple(Layer(name=n, k=8 * (i + 1), n=16) for i, n in enumerate(LAYERS)),
         vector_parameters=10,
@@ -43,7 +51,13 @@ class FakeWorkload:
 
 class FakeShape(FakeWorkload):
     name = "fake-shape"
+    trainable = False
     metrics: tuple[str, ...] = ()
+
+
+class FakeUntrainable(FakeWorkload):
+    name = "fake-untrainable"
+    trainable = False
 
 
 class FakePlatform:
@@ -88,7 +102,8 @@ class FakeCatalogue:
     evaluator_knobs = ("w_bits", "a_bits")
 
     def workload(self, name: str, params: Mapping[str, object]) -> FakeWorkload:
-        found = {"fake": FakeWorkload, "fake-shape": FakeShape}
+        kinds = (FakeWorkload, FakeShape, FakeUntrainable)
+        found: dict[str, type[FakeWorkload]] = {kind.name: kind for kind in kinds}
         if name not in found:
             raise UnknownNameError("workload", name, found)
         return found[name]()
@@ -141,16 +156,63 @@ def fake_error(choices: Choices | None) -> float:
     return 10.0 + loss
 
 
+RETRAINED: dict[str, Design] = {}
+"""SHA-256 of fake weights -> the design they were retrained at."""
+
+
 def evaluate(request: Request) -> dict[str, float]:
-    error = fake_error(request.choices) + SPLIT_SHIFTS[request.split]
+    """Return an error that beacon weights halve, but for a point for each unit of distance."""
+    error = fake_error(request.choices)
+    if request.weights is not None:
+        assert request.choices is not None
+        away = distance(
+            Design(request.choices), RETRAINED[request.weights], {"w_bits": 1, "a_bits": 1}
+        )
+        error = 10.0 + (error - 10.0) / 2 + away
+    error += SPLIT_SHIFTS[request.split]
     return {"error": error, "frame_error": error / 2}
 
 
+def retrain(task: Retraining) -> Retrained:
+    design = Design(task.choices)
+    digest = content_hash(["weights", design.hash, task.steps, task.seed])
+    RETRAINED[digest] = design
+    error = fake_error(task.choices)
+    curve = (
+        CurvePoint(step=0, loss=None, error=error),
+        CurvePoint(step=task.steps, loss=1.0, error=5.0 + error / 2),
+    )
+    return Retrained(digest=digest, size=1000, best_step=task.steps, curve=curve)
+
+
 def fake_key(
-    choices: Choices | None, arithmetic: Mapping[str, Mapping[str, int | str]], split: str
+    choices: Choices | None,
+    arithmetic: Mapping[str, Mapping[str, int | str]],
+    split: str,
+    weights: str | None = None,
 ) -> str:
     told = None if choices is None else {k: dict(v) for k, v in choices.items()}
-    return content_hash([told, {k: dict(v) for k, v in arithmetic.items()}, split])
+    return content_hash([told, {k: dict(v) for k, v in arithmetic.items()}, split, weights])
+
+
+def fake_retraining_key(
+    choices: Choices,
+    arithmetic: Mapping[str, Mapping[str, int | str]],
+    *,
+    steps: int,
+    seed: int,
+) -> str:
+    return content_hash(["retraining", Design(choices).hash, steps, seed])
+
+
+class FakeVault:
+    """Holds everything, but for what is said to be lost."""
+
+    def __init__(self) -> None:
+        self.lost: set[str] = set()
+
+    def intact(self, digest: str) -> bool:
+        return digest not in self.lost
 
 
 class FakePool:
@@ -158,22 +220,29 @@ class FakePool:
 
     capacity = 2
 
-    def __init__(self, outcome: Callable[[Request], Outcome] | None = None) -> None:
+    def __init__(self, outcome: Callable[[Task], Outcome] | None = None) -> None:
         self.outcome = outcome or good_outcome
-        self.waiting: list[Request] = []
-        self.ran: list[Request] = []
+        self.waiting: list[Task] = []
+        self.ran: list[Task] = []
         self.cancelled = False
+
+    @property
+    def requests(self) -> list[Request]:
+        return [task for task in self.ran if isinstance(task, Request)]
 
     def warm(self) -> None:
         pass
 
-    def submit(self, requests: Sequence[Request]) -> None:
-        self.waiting += requests
+    def submit(self, tasks: Sequence[Task]) -> None:
+        self.waiting += tasks
 
     def poll(self, timeout_s: float) -> list[Outcome]:
         batch = [self.waiting.pop() for _ in range(min(3, len(self.waiting)))]
         self.ran += batch
-        return [self.outcome(request) for request in batch]
+        return [self.outcome(task) for task in batch]
+
+    def reports(self) -> list[Report]:
+        return []
 
     def cancel(self) -> None:
         self.waiting.clear()
@@ -183,8 +252,10 @@ class FakePool:
         self.cancel()
 
 
-def good_outcome(request: Request) -> Outcome:
-    return Outcome(key=request.key, status=Status.OK, metrics=evaluate(request))
+def good_outcome(task: Task) -> Outcome:
+    if isinstance(task, Request):
+        return Outcome(key=task.key, status=Status.OK, metrics=evaluate(task))
+    return Outcome(key=task.key, status=Status.OK, retrained=retrain(task))
 
 
 class MemoryStore:
@@ -195,11 +266,13 @@ class MemoryStore:
         self.extra: dict[str, float] = {}
         self.records: list[GenerationRecord] = []
         self.proposals: dict[tuple[Role, int], list[Proposal]] = {}
-        self.evaluations: dict[tuple[Role, int], list[Evaluation]] = {}
+        self.concluded: dict[tuple[Role, int], list[Evaluation]] = {}
         self.measured: dict[str, dict[str, float]] = {}
         self.refused: dict[str, str] = {}
         self.test: dict[tuple[Role, str], Mapping[str, float]] = {}
         self.notes: list[str] = []
+        self.retrained: dict[str, Retrained] = {}
+        self.made: list[Beacon] = []
         self.stop = False
         self.in_flight: dict[str, bool] = {}
         self.deaths: dict[str, int] = {}
@@ -216,6 +289,9 @@ class MemoryStore:
     def last_generation(self) -> GenerationRecord | None:
         return self.records[-1] if self.records else None
 
+    def states(self) -> list[Mapping[str, object]]:
+        return [record.state for record in self.records]
+
     def genomes(self) -> IntArray:
         rows = [
             p.genome
@@ -226,15 +302,16 @@ class MemoryStore:
         return np.asarray(rows, dtype=np.int64)
 
     def front(self) -> list[Evaluation]:
-        if not self.records:
-            return []
+        return self.evaluations(self.records[-1].front) if self.records else []
+
+    def evaluations(self, hashes: Iterable[str]) -> list[Evaluation]:
         known = {
             e.design.hash: e
-            for (role, _), rows in self.evaluations.items()
-            if role is Role.SEARCH
+            for (role, generation), rows in self.concluded.items()
+            if role is Role.SEARCH and generation < len(self.records)
             for e in rows
         }
-        return [known[design_hash] for design_hash in self.records[-1].front]
+        return [known[design_hash] for design_hash in hashes if design_hash in known]
 
     def propose(self, role: Role, generation: int, proposals: Sequence[Proposal]) -> None:
         stored = self.proposals.setdefault((role, generation), list(proposals))
@@ -274,13 +351,40 @@ class MemoryStore:
         self.measured[outcome.key] = dict(outcome.metrics)
 
     def conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
-        self.evaluations[role, evaluations[0].generation] = list(evaluations)
+        self.concluded[role, evaluations[0].generation] = list(evaluations)
+
+    def recall_retrainings(self, keys: Iterable[str]) -> dict[str, Retrained]:
+        return {key: self.retrained[key] for key in keys if key in self.retrained}
+
+    def record_retraining(self, outcome: Outcome, task: Retraining) -> None:
+        self.in_flight.pop(outcome.key, None)
+        self.deaths.pop(outcome.key, None)
+        if outcome.retrained is None:
+            self.refused[outcome.key] = f"{outcome.status}: {outcome.reason}"
+        else:
+            self.retrained[outcome.key] = outcome.retrained
+
+    def beacons(self) -> list[Beacon]:
+        return list(self.made)
+
+    def lose_beacon(self, number: int, reason: str) -> None:
+        self.made[number - 1] = replace(self.made[number - 1], digest=None, reason=reason)
+        self.note("beacon.lost", {"number": number, "reason": reason})
 
     def finish_generation(
-        self, record: GenerationRecord, evaluations: Sequence[Evaluation]
+        self,
+        record: GenerationRecord,
+        evaluations: Sequence[Evaluation],
+        *,
+        revised: Sequence[Evaluation] = (),
+        beacons: Sequence[Beacon] = (),
     ) -> None:
         assert record.number == len(self.records)
         self.conclude(Role.SEARCH, evaluations)
+        for evaluation in revised:
+            row = self.concluded[Role.SEARCH, evaluation.generation]
+            row[evaluation.position] = evaluation
+        self.made += beacons
         self.records.append(record)
 
     def add_test_metrics(self, role: Role, metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -298,4 +402,4 @@ class MemoryStore:
             replace(r, counts={k: v for k, v in r.counts.items() if k != "cached"})
             for r in self.records
         ]
-        return (records, self.evaluations, self.laid, self.extra, self.test)
+        return (records, self.concluded, self.laid, self.extra, self.test, self.made)

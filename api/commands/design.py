@@ -2,16 +2,16 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from api import bootstrap
+from api import bootstrap, exports
 from api.assignments import design_from, params_from
-from api.console import Bars, figure, heading, out
+from api.console import Bars, err, figure, heading, out
 from api.settings import read_settings
 from dse.design import Design
 from dse.errors import SpecError
@@ -63,8 +63,8 @@ def cost(
 
 
 def evaluate(
-    workload: WorkloadName,
-    platform: PlatformNames,
+    workload: Annotated[str | None, typer.Option("--workload", help="see `dse workloads`")] = None,
+    platform: PlatformNames = [],  # noqa: B006
     param: Params = [],  # noqa: B006
     workload_param: WorkloadParams = [],  # noqa: B006
     set_: Settings = [],  # noqa: B006
@@ -72,6 +72,10 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="search, test, or another split of the workload")
     ] = "search",
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="JSON file of `dse export`, in place of all but --split"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cost a design and measure its error by running the network in its arithmetic.
@@ -79,7 +83,15 @@ def evaluate(
     \b
     dse evaluate --workload sru-phones --platform bitfusion --set w_bits=4 --set a_bits=8
     dse evaluate --workload sru-phones --platform bitfusion --design 3fa94c --split test
+    dse evaluate --export tagger.json --split test
     """
+    if export is not None:
+        if workload or platform or param or workload_param or set_ or design:
+            raise SpecError("--export says it all: allowed beside it are --split and --json")
+        _evaluate_export(export, split, as_json)
+        return
+    if workload is None or not platform:
+        raise SpecError("what to evaluate must be given: --workload and --platform, or --export")
     settings = read_settings()
     network = bootstrap.catalogue(settings).workload(workload, params_from(workload_param))
     platforms = _platforms(platform, param)
@@ -87,9 +99,34 @@ def evaluate(
     metrics = _costs(network, platforms, chosen)
     with Bars() as bars:
         measured = bootstrap.measure(network, platforms, chosen, split, bars)
+    _show(network, platforms, chosen, metrics | _named(measured, split), as_json)
+
+
+def _evaluate_export(file: Path, split: str, as_json: bool) -> None:
+    export = exports.read_export(file)
+    manifest, catalogue = export.manifest, bootstrap.catalogue(read_settings())
+    network = catalogue.workload(manifest.workload.name, manifest.workload.params)
+    platforms = [catalogue.platform(named.name, named.params) for named in manifest.platforms]
+    chosen = design_from(network.shape.names, (), Design(manifest.design))
+    metrics = _costs(network, platforms, chosen)
+    with Bars() as bars:
+        measured, same = exports.measure(export, network, platforms, chosen, split, bars)
+    if not same:
+        err.print(
+            "note: the data or the base network here are not those of the export: "
+            "its stored error need not come out",
+            markup=False,
+        )
+    found = _named(measured, split)
+    _show(network, platforms, chosen, metrics | found, as_json)
+    if not as_json:
+        told = ", ".join(f"{name} {figure(manifest.metrics.get(name))}" for name in found)
+        out.print(f"stored with the export: {told}", markup=False)
+
+
+def _named(measured: Mapping[str, float], split: str) -> dict[str, float]:
     prefix = "" if split == "search" else f"{split}_"
-    metrics |= {prefix + name: value for name, value in measured.items()}
-    _show(network, platforms, chosen, metrics, as_json)
+    return {prefix + name: value for name, value in measured.items()}
 
 
 def _platforms(names: Sequence[str], params: Sequence[str]) -> list[Platform]:

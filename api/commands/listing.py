@@ -22,7 +22,7 @@ def workloads(as_json: AsJson = False) -> None:
     """
     catalogue = bootstrap.catalogue(read_settings())
     items = listings.workload_items(catalogue)
-    _show(items, as_json, ("name", "summary", "metrics", "macs", "params"))
+    _show(items, as_json, ("name", "summary", "metrics", "macs", "trainable", "params", "needs"))
 
 
 def platforms(

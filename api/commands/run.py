@@ -12,6 +12,7 @@ from api.documents import Document
 from api.files import check_target, write_text
 from api.report import write_report
 from api.settings import read_settings
+from api.summaries import beacon_summary
 from dse.metrics import TEST_PREFIX
 from dse.spec import read_spec
 
@@ -66,6 +67,8 @@ def show(document: Document) -> None:
         f"{job['counts']['designs']} proposed",
         markup=False,
     )
+    if document["beacons"]:
+        out.print(beacon_summary(document), markup=False)
     told = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
     out.print(f"unquantized network: {told}", markup=False)
     if document["hypervolume"] and job["baseline_hypervolume"]:

@@ -14,6 +14,10 @@ from dse.client.errors import (
 from dse.client.front import Front
 from dse.client.jobs import Job
 from dse.client.models import (
+    Beacon,
+    BeaconReading,
+    BeaconState,
+    CurvePoint,
     Evaluation,
     Event,
     FieldError,
@@ -25,9 +29,13 @@ from dse.client.models import (
 from dse.client.retries import Timing
 
 __all__ = [
+    "Beacon",
+    "BeaconReading",
+    "BeaconState",
     "Client",
     "ClientError",
     "ConflictError",
+    "CurvePoint",
     "Evaluation",
     "Event",
     "FieldError",

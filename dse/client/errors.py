@@ -3,7 +3,7 @@
 ClientError (DseError)
 ├── UnreachableError (ConnectionError)  no answer: refused, timed out or broken off
 ├── InvalidRequestError (SpecError)     400, 413, 415, 422: what was sent cannot be used
-├── NotFoundError (LookupError)         404: no such job or page
+├── NotFoundError (LookupError)         404, 410: no such job or page, or its file is gone
 ├── ConflictError                       409, 412: the job's state does not allow it
 ├── ServerError                         408, 429, 5xx, or an answer that is not beacon-dse's
 ├── JobFailed                           a job that was waited for has FAILED
@@ -60,7 +60,7 @@ class InvalidRequestError(ClientError, SpecError):
 
 
 class NotFoundError(ClientError, LookupError):
-    """The server does not know it."""
+    """The server does not know it, or has it no more."""
 
 
 class ConflictError(ClientError):
@@ -111,7 +111,7 @@ def status_error(status: int, problem: Problem | None, request_id: str | None) -
 def _kind(status: int) -> type[ClientError]:
     if status in (400, 413, 415, 422):
         return InvalidRequestError
-    if status == 404:
+    if status in (404, 410):
         return NotFoundError
     if status in (409, 412):
         return ConflictError

@@ -61,14 +61,16 @@ class Front(Sequence[Evaluation]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The headings of its table: `hash`, metrics by name, choices as `knob@layer`."""
+        """The headings of its table: `hash`, metrics by name, choices as `knob@layer`; where any
+        design was run on a beacon, what both weights gave."""
         choices = dict.fromkeys(
             f"{knob}@{layer}"
             for e in self
             for knob, layers in e.design.items()
             for layer in layers
         )
-        return ("hash", "generation", "origin", *self.metrics, *choices)
+        readings = _READINGS if any(e.beacon is not None for e in self) else ()
+        return ("hash", "generation", "origin", *readings, *self.metrics, *choices)
 
     def rows(self) -> list[tuple[Cell, ...]]:
         """Return its table, a design a row, in the order of `columns`."""
@@ -98,6 +100,9 @@ class Front(Sequence[Evaluation]):
         return pandas.DataFrame(self.rows(), columns=list(self.columns))
 
 
+_READINGS = ("base_error", "beacon", "beacon_distance", "beacon_error")
+
+
 def _cells(evaluation: Evaluation) -> dict[str, Cell]:
     cells: dict[str, Cell] = {
         f"{knob}@{layer}": value
@@ -108,4 +113,10 @@ def _cells(evaluation: Evaluation) -> dict[str, Cell]:
     cells["hash"] = evaluation.hash
     cells["generation"] = evaluation.generation
     cells["origin"] = evaluation.origin
+    cells["base_error"] = evaluation.base_error
+    reading = evaluation.beacon
+    if reading is not None:
+        cells["beacon"] = reading.number
+        cells["beacon_distance"] = reading.distance
+        cells["beacon_error"] = reading.error
     return cells

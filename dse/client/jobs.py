@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Self, final
 
 from pydantic import PrivateAttr
 
+from dse.client.downloads import save
 from dse.client.errors import JobFailed, JobPoisoned, JobStopped, WaitTimeout
 from dse.client.front import Front
 from dse.client.models import (
+    Beacon,
     Evaluation,
     Event,
     FrontPage,
@@ -103,6 +106,23 @@ class Job(JobView):
         """Return what each finished generation did, in order."""
         items = self._server.items(self._path("/generations"))
         return tuple(self._server.read(GenerationSummary, item) for item in items)
+
+    def beacons(self) -> tuple[Beacon, ...]:
+        """Return the beacons, by number: designs whose retrained weights others are judged on."""
+        items = self._server.items(self._path("/beacons"))
+        return tuple(self._server.read(Beacon, item) for item in items)
+
+    def download_beacon(self, number: int, path: str | Path) -> Path:
+        """Write the weights of a beacon to a safetensors file and return its path.
+
+        The file is complete and checked against its SHA-256, or what stood there before stays.
+
+        Raises:
+            NotFoundError: there is no such beacon, or it has no weights (any more).
+            DseError: the file cannot be written.
+        """
+        response = self._server.send("GET", self._path(f"/beacons/{number:d}/weights"))
+        return save(response, Path(path))
 
     def document(self) -> Json:
         """Return the whole run as one document, as `dse run --json` writes it."""

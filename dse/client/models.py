@@ -73,6 +73,20 @@ class JobView(_Answer):
     spec: Json | None = None
 
 
+class BeaconReading(_Answer):
+    """What a design did on the weights of a beacon near it.
+
+    Attributes:
+        number: the beacon's.
+        distance: between the two designs.
+        error: %, on the search split.
+    """
+
+    number: int
+    distance: float
+    error: float
+
+
 class Evaluation(_Answer):
     """A design with its figures.
 
@@ -83,7 +97,11 @@ class Evaluation(_Answer):
         metrics: figures by name, without the error if its costs ruled it out.
         feasible: None until its generation is concluded.
         violation: how far constraints are broken, 0 if they hold.
-        origin: where its error came from; None if it was not measured.
+        origin: whose weights its metrics come from, "base" or "beacon N"; None if it was not
+            measured.
+        base_error: on the base weights, %.
+        beacon: the best it did on beacon weights, better than the base or not; None if it was run
+            on none.
         reason: why it is infeasible, if not for its constraints.
         key: content key of the measurement.
         label: name of a baseline, such as "uniform w4a4".
@@ -97,6 +115,8 @@ class Evaluation(_Answer):
     feasible: bool | None
     violation: float | None
     origin: str | None
+    base_error: float | None = None
+    beacon: BeaconReading | None = None
     reason: str | None
     key: str | None
     label: str | None = None
@@ -120,6 +140,64 @@ class GenerationSummary(_Answer):
     screened: int
     failed: int
     finished_at: datetime
+
+
+class BeaconState(StrEnum):
+    """Whether a beacon's weights can be used: READY; FAILED, its retraining gave none; LOST,
+    their file cannot be used any more."""
+
+    READY = "READY"
+    FAILED = "FAILED"
+    LOST = "LOST"
+
+
+class CurvePoint(_Answer):
+    """How far a retraining was at one of its looks at the search split.
+
+    Attributes:
+        step: batches done.
+        loss: mean since the look before; None at step 0.
+        error: of the design, %.
+    """
+
+    step: int
+    loss: float | None
+    error: float
+
+
+class Beacon(_Answer):
+    """A design with weights retrained at it, on which its neighbours are judged too.
+
+    Attributes:
+        number: 1, 2, … within its job, in order of creation.
+        generation: at whose end it was made.
+        hash, design: of its design, as of an `Evaluation`.
+        sha256, size: of the file of its weights, also when it is LOST; size in bytes.
+        steps, seed, best_step, curve, seconds: of its retraining, as far as known; `best_step` is
+            the one whose weights were kept.
+        base_error, error: of its design on the base weights and on its own, %.
+        served: how many designs of the search have their error from it.
+        mean_gain: points by which their errors on the base weights are higher, on average.
+        reason: why it FAILED or is LOST.
+    """
+
+    number: int
+    generation: int
+    state: BeaconState
+    hash: str
+    design: Mapping[str, Mapping[str, int]]
+    sha256: str | None
+    size: int | None
+    steps: int | None
+    seed: int | None
+    best_step: int | None
+    curve: tuple[CurvePoint, ...]
+    base_error: float | None
+    error: float | None
+    served: int
+    mean_gain: float | None
+    reason: str | None
+    seconds: float | None
 
 
 class Event(_Answer):

@@ -5,7 +5,7 @@ are ours, since their ties must not depend on the CPU. Between generations the s
 population alone: random numbers are derived from (seed, generation).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -13,11 +13,11 @@ from pymoo.operators.crossover.sbx import cross_sbx
 from pymoo.operators.mutation.pm import mut_pm
 
 from dse.errors import SpecError
-from dse.pareto import crowding_by_rank, ranks, survivors
+from dse.optimizers.batch import ATTEMPTS, Batch, no_genomes, opening
+from dse.optimizers.rows import Rows, refuse_foreign
+from dse.pareto import crowding_by_rank, ranks
 from dse.ports import FloatArray, IntArray
 from dse.randomness import generator
-
-_ATTEMPTS = 50
 
 
 @final
@@ -58,53 +58,36 @@ class Nsga2:
         self._eta = eta
         self._crossover_rate = crossover_rate
         n_genes = len(self._upper)
-        self._first = np.zeros((0, n_genes), dtype=np.int64) if first is None else first
-        self._genomes = np.zeros((0, n_genes), dtype=np.int64)
-        self._objectives: FloatArray = np.zeros((0, 0))
-        self._violations: FloatArray = np.zeros(0)
+        self._first = no_genomes(n_genes) if first is None else first
+        self._rows = Rows.none(n_genes)
         self._seen: set[bytes] = set()
         self.generation = 0
 
     def ask(self) -> IntArray:
-        """Return this generation's genomes, all of them new to this search: (n, n_genes).
-
-        Fewer than asked for, at last none, when the space is exhausted. Asking again before
-        `tell` gives the same answer.
-        """
-        rng = generator(self._seed, "nsga2.ask", self.generation)
+        """Return this generation's genomes, as the protocol says."""
         if self.generation == 0:
-            batch = _Batch(max(self._population, len(self._first)), self._seen)
-            batch.take(self._first)
-        else:
-            batch = _Batch(self._offspring, self._seen)
-            for _ in range(_ATTEMPTS):
-                if batch.missing:
-                    batch.take(self._mate(batch.missing, rng))
-        for _ in range(_ATTEMPTS):
+            return opening(self._upper, size=self._population, seed=self._seed, first=self._first)
+        rng = generator(self._seed, "nsga2.ask", self.generation)
+        batch = Batch(self._offspring, self._upper, self._seen)
+        for _ in range(ATTEMPTS):
             if batch.missing:
-                shape = (max(batch.missing, 8), len(self._upper))
-                batch.take(rng.integers(0, self._upper + 1, size=shape))
-        return batch.genomes(len(self._upper))
+                batch.take(self._mate(batch.missing, rng))
+        batch.fill(rng)
+        return batch.genomes()
+
+    def survivors(self) -> IntArray:
+        """Return the population: (n, n_genes)."""
+        return self._rows.genomes
+
+    def revise(self, genomes: IntArray, objectives: FloatArray, violations: FloatArray) -> None:
+        """Replace the figures of members of the population; other genomes are ignored."""
+        self._rows = self._rows.revised(Rows(genomes, objectives, violations))
 
     def tell(self, genomes: IntArray, objectives: FloatArray, violations: FloatArray) -> None:
-        """Take in what was asked for and choose the next population.
-
-        Args:
-            genomes: (n, n_genes) as `ask` gave them.
-            objectives: (n, n_objectives), minimised, finite (any value where infeasible).
-            violations: (n,), 0 for feasible designs.
-        """
-        if not (np.isfinite(objectives).all() and np.isfinite(violations).all()):
-            raise ValueError("objectives and violations must be finite")
-        self._seen.update(row.tobytes() for row in genomes)
-        if len(self._genomes):
-            genomes = np.concatenate([self._genomes, genomes])
-            objectives = np.concatenate([self._objectives, objectives])
-            violations = np.concatenate([self._violations, violations])
-        chosen = survivors(objectives, violations, self._population)
-        self._genomes = genomes[chosen]
-        self._objectives = objectives[chosen]
-        self._violations = violations[chosen]
+        """Take in what was asked for and choose the next population."""
+        told = Rows(genomes, objectives, violations)
+        self._seen.update(told.keys())
+        self._rows = self._rows.joined(told).best(self._population)
         self.generation += 1
 
     def state(self) -> dict[str, object]:
@@ -112,24 +95,24 @@ class Nsga2:
         return {
             "algorithm": "nsga2",
             "generation": self.generation,
-            "genomes": self._genomes.tolist(),
-            "objectives": self._objectives.tolist(),
-            "violations": self._violations.tolist(),
+            **self._rows.as_json(),
         }
 
-    def restore(self, state: Mapping[str, Any], seen: IntArray) -> None:
-        """Continue from `state`; `seen` (n, n_genes) are all genomes told so far."""
-        if state["algorithm"] != "nsga2":
-            raise SpecError(f"the stored state is of {state['algorithm']!r}, not of 'nsga2'")
+    def restore(
+        self,
+        state: Mapping[str, Any],
+        seen: IntArray,
+        states: Callable[[], Sequence[Mapping[str, Any]]],
+    ) -> None:
+        """Continue after a stored generation; the states before the last are not asked for."""
+        refuse_foreign(state, "nsga2")
         self.generation = int(state["generation"])
-        self._genomes = np.asarray(state["genomes"], dtype=np.int64)
-        self._objectives = np.asarray(state["objectives"], dtype=np.float64)
-        self._violations = np.asarray(state["violations"], dtype=np.float64)
+        self._rows = Rows.of_json(state, len(self._upper))
         self._seen = {row.tobytes() for row in np.ascontiguousarray(seen, dtype=np.int64)}
 
     def _mate(self, count: int, rng: np.random.Generator) -> IntArray:
         pairs = (count + 1) // 2
-        parents = self._genomes[self._tournament(2 * pairs, rng)].reshape(2, pairs, -1)
+        parents = self._rows.genomes[self._tournament(2 * pairs, rng)].reshape(2, pairs, -1)
         # half a step beyond the outermost choices, so that rounding treats every choice alike
         low = np.full(len(self._upper), -0.5)
         high = self._upper + 0.5 - 1e-9
@@ -156,8 +139,9 @@ class Nsga2:
         return self._round(mutated)[:count]
 
     def _tournament(self, count: int, rng: np.random.Generator) -> IntArray:
-        rank = ranks(self._objectives, self._violations)
-        distance = crowding_by_rank(self._objectives, self._violations, rank)
+        objectives, violations = self._rows.objectives, self._rows.violations
+        rank = ranks(objectives, violations)
+        distance = crowding_by_rank(objectives, violations, rank)
         place = np.empty(len(rank), dtype=np.int64)
         place[np.lexsort((np.arange(len(rank)), -distance, rank))] = np.arange(len(rank))
         entrants = rng.integers(0, len(rank), size=(count, 2))
@@ -166,26 +150,3 @@ class Nsga2:
 
     def _round(self, values: FloatArray) -> IntArray:
         return np.clip(np.floor(values + 0.5).astype(np.int64), 0, self._upper)
-
-
-@final
-class _Batch:
-    """Genomes of one generation, without repeats of each other or of earlier ones."""
-
-    def __init__(self, size: int, seen: set[bytes]) -> None:
-        self._size = size
-        self._seen = seen
-        self._rows: dict[bytes, IntArray] = {}
-
-    @property
-    def missing(self) -> int:
-        return self._size - len(self._rows)
-
-    def take(self, genomes: IntArray) -> None:
-        for row in np.ascontiguousarray(genomes, dtype=np.int64):
-            if self.missing and (key := row.tobytes()) not in self._seen:
-                self._rows.setdefault(key, row)
-
-    def genomes(self, n_genes: int) -> IntArray:
-        rows = list(self._rows.values())
-        return np.stack(rows) if rows else np.zeros((0, n_genes), dtype=np.int64)

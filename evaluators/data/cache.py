@@ -60,23 +60,28 @@ class Cache:
         """
         entry = self.folder / kind / key
         path = entry / f"{part}{_SUFFIX}"
-        found = _read(path)
+        found = read_tensors(path)
         if found is not None:
             return found
         with _alone(entry, progress):
-            found = _read(path)
+            found = read_tensors(path)
             if found is None:
                 if path.exists():
                     _log.warning("%s is damaged (another hash): it is made again", path)
                 for name, tensors in make().items():
-                    _write(entry / f"{name}{_SUFFIX}", save(dict(tensors)))
-                found = _read(path)
+                    write_tensors(entry / f"{name}{_SUFFIX}", tensors)
+                found = read_tensors(path)
         if found is None:
             raise CacheError(f"cannot read back {path}, which was written a moment ago")
         return found
 
 
-def _read(path: Path) -> Stored | None:
+def read_tensors(path: Path) -> Stored | None:
+    """Return what `write_tensors` wrote; None if it is missing or damaged.
+
+    Raises:
+        CacheError: the file cannot be read.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -93,8 +98,14 @@ def _read(path: Path) -> Stored | None:
         raise CacheError(f"cannot read {path}: {error}; allowed: delete it") from error
 
 
-def _write(path: Path, document: bytes) -> None:
-    """Write to a temporary name, flush to the disk, rename: all or nothing. Needs the lock."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write to a temporary name, flush to the disk, rename: all or nothing. One writer at a
+    time.
+
+    Raises:
+        CacheError: the file cannot be written.
+    """
+    document = save(dict(tensors))
     temporary = path.with_name(f"{path.name}{_UNFINISHED}")
     try:
         with temporary.open("wb") as file:

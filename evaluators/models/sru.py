@@ -15,27 +15,34 @@ from dse.design import Layer, NetworkShape
 LAYERS = 4
 HIDDEN = 128
 PROJECTED = 96
-_BOTH = 2 * HIDDEN
 _RESET_BIAS = -1.0
 _LARGEST_RECURRENT_WEIGHT = 0.3
 
 
-def shape(inputs: int, classes: int) -> NetworkShape:
-    """Return the products of one frame in order of execution: L0 P1 L1 … L3 FC."""
-    sizes = [("L0", inputs, 4 * _BOTH)]
+def shape(
+    inputs: int, classes: int, *, hidden: int = HIDDEN, projected: int = PROJECTED
+) -> NetworkShape:
+    """Return the products of one frame in order of execution: L0 P1 L1 … L3 FC.
+
+    Args:
+        hidden: units of a layer in each direction.
+        projected: outputs of each projection.
+    """
+    both = 2 * hidden
+    sizes = [("L0", inputs, 4 * both)]
     for i in range(1, LAYERS):
-        sizes += [(f"P{i}", _BOTH, PROJECTED), (f"L{i}", PROJECTED, 3 * _BOTH)]
-    sizes.append(("FC", _BOTH, classes))
+        sizes += [(f"P{i}", both, projected), (f"L{i}", projected, 3 * both)]
+    sizes.append(("FC", both, classes))
     readers = [*(name for name, _, _ in sizes[1:]), None]
     return NetworkShape(
         layers=tuple(
             Layer(name=name, k=k, n=n, input_elements=k, consumers=(reader,) if reader else ())
             for (name, k, n), reader in zip(sizes, readers, strict=True)
         ),
-        vector_parameters=LAYERS * 4 * _BOTH + classes,
+        vector_parameters=LAYERS * 4 * both + classes,
         # A unit takes 16: each of two gates a product, two sums and a sigmoid; state and output
         # two products, a difference from one and a sum each. A bias starts FC's accumulators.
-        elementwise_operations=LAYERS * _BOTH * 16,
+        elementwise_operations=LAYERS * both * 16,
     )
 
 
@@ -61,12 +68,22 @@ class SruTagger(nn.Module):
     """Tag every frame with class scores. The products are `nn.Linear` modules L0 P1 L1 … FC.
 
     Args:
+        hidden, projected: as in `shape`.
         generator: draws the initial weights.
     """
 
-    def __init__(self, *, inputs: int, classes: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        classes: int,
+        generator: torch.Generator,
+        hidden: int = HIDDEN,
+        projected: int = PROJECTED,
+    ) -> None:
         super().__init__()
-        for layer in shape(inputs, classes).layers:
+        self._both = 2 * hidden
+        for layer in shape(inputs, classes, hidden=hidden, projected=projected).layers:
             # nn.Linear draws values of its own from the global generator; leave no trace there.
             with torch.random.fork_rng(devices=[]):
                 linear = nn.Linear(layer.k, layer.n, bias=layer.name == "FC")
@@ -74,7 +91,7 @@ class SruTagger(nn.Module):
             nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
             self.add_module(layer.name, linear)
         nn.init.zeros_(self.get_submodule("FC").get_parameter("bias"))
-        self.cells = nn.ModuleList(SruCell(generator=generator) for _ in range(LAYERS))
+        self.cells = nn.ModuleList(SruCell(self._both, generator=generator) for _ in range(LAYERS))
 
     def forward(self, features: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Return scores (batch, time, classes) of features (batch, time, inputs).
@@ -84,7 +101,7 @@ class SruTagger(nn.Module):
         frames = features.transpose(0, 1).contiguous()
         real = frames.any(-1, keepdim=True)
         products = self.get_submodule("L0")(frames)
-        updates, highway = products.split((3 * _BOTH, _BOTH), dim=-1)
+        updates, highway = products.split((3 * self._both, self._both), dim=-1)
         hidden = _heard(self.cells[0](updates, highway), real, dropout)
         for i in range(1, LAYERS):
             updates = self.get_submodule(f"L{i}")(self.get_submodule(f"P{i}")(hidden))
@@ -102,18 +119,22 @@ def _heard(hidden: Tensor, real: Tensor, dropout: Dropout | None) -> Tensor:
 
 class SruCell(nn.Module):
     """The recurrence of one layer in both directions: the first half of each vector belongs to
-    the direction forward in time, the second half to the one backward."""
+    the direction forward in time, the second half to the one backward.
 
-    def __init__(self, *, generator: torch.Generator) -> None:
+    Args:
+        width: units of both directions together.
+    """
+
+    def __init__(self, width: int, *, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(2, _BOTH))
-        self.bias = nn.Parameter(torch.zeros(2, _BOTH))
+        self.weight = nn.Parameter(torch.empty(2, width))
+        self.bias = nn.Parameter(torch.zeros(2, width))
         largest = _LARGEST_RECURRENT_WEIGHT
         nn.init.uniform_(self.weight, -largest, largest, generator=generator)
         nn.init.constant_(self.bias[1], _RESET_BIAS)
 
     def forward(self, updates: Tensor, highway: Tensor) -> Tensor:
-        """Return h (time, batch, 256) of updates (time, batch, 768) and highway, as h."""
+        """Return h (time, batch, width) of updates (time, batch, 3 * width) and highway, as h."""
         return scan(updates, highway, self.weight, self.bias)
 
 

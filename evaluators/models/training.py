@@ -1,8 +1,10 @@
-"""Training of frame taggers on chunks of utterances."""
+"""Training, and the chunks of utterances and the loss that frame taggers are trained with."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,8 +14,10 @@ from torch.nn.functional import cross_entropy
 from dse.errors import SpecError
 from dse.ports import Progress
 from evaluators.models.sru import Dropout
+from evaluators.network import Batch
 
-Batch = tuple[Tensor, Tensor]
+Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]
+"""Of a model on a batch, a differentiable scalar; the generator draws the noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,18 +26,19 @@ class Course:
 
     Attributes:
         steps: batches.
-        learning_rate: of Adam, after a linear warm-up; falls linearly to `last_rate` times it.
+        learning_rate: of Adam, after a linear warm-up; falls to `last_rate` times it.
+        betas: of Adam: how slowly it forgets gradients and their squares.
         warmup: steps; at most a quarter of all.
-        smoothing: share of a frame's target spread over all classes.
+        fall: along which curve the learning rate falls.
         clip: largest norm of the gradient.
     """
 
     steps: int
     learning_rate: float = 4e-3
+    betas: tuple[float, float] = (0.9, 0.999)
     warmup: int = 50
     last_rate: float = 0.02
-    dropout: float = 0.1
-    smoothing: float = 0.1
+    fall: Literal["linear", "cosine"] = "linear"
     clip: float = 1.0
 
     def rate(self, step: int) -> float:
@@ -42,6 +47,8 @@ class Course:
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         left = (self.steps - step) / max(1, self.steps - warmup)
+        if self.fall == "cosine":
+            left = (1 - math.cos(math.pi * left)) / 2
         return self.learning_rate * (self.last_rate + (1 - self.last_rate) * left)
 
 
@@ -60,7 +67,9 @@ class Chunks:
         SpecError: no utterance is long enough.
     """
 
-    def __init__(self, utterances: Sequence[Batch], *, length: int = 50, size: int = 64) -> None:
+    def __init__(
+        self, utterances: Sequence[tuple[Tensor, Tensor]], *, length: int = 50, size: int = 64
+    ) -> None:
         frames = np.array([len(labels) for _, labels in utterances], dtype=np.int64)
         self._counts = frames // length
         if not self._counts.sum():
@@ -95,24 +104,23 @@ def train(
     batches: Iterator[Batch],
     course: Course,
     *,
+    loss: Loss,
     generator: torch.Generator,
     progress: Progress,
     label: str = "training",
 ) -> None:
-    """Train a tagger in place with Adam; the same inputs give the same weights, provided that
+    """Train a model in place with Adam; the same inputs give the same weights, provided that
     torch runs on the same number of threads (`one_thread`).
 
     Args:
-        model: takes features and a `Dropout`, returns scores (batch, time, classes).
-        generator: draws the dropout masks.
+        generator: draws the noise of the loss.
     """
-    noise = Dropout(rate=course.dropout, generator=generator)
-    adam = torch.optim.Adam(model.parameters(), lr=course.learning_rate)
+    adam = torch.optim.Adam(model.parameters(), lr=course.learning_rate, betas=course.betas)
     for step in range(course.steps):
         adam.param_groups[0]["lr"] = course.rate(step)
-        features, labels = next(batches)
+        batch = next(batches)
         adam.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(model(features, noise), labels, smoothing=course.smoothing))
+        torch.autograd.backward(loss(model, batch, generator))
         nn.utils.clip_grad_norm_(model.parameters(), course.clip)
         adam.step()
         progress(label, step + 1, course.steps)
@@ -129,6 +137,22 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def loss(scores: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:
-    """Return the mean cross-entropy of scores (batch, time, classes) for labels (batch, time)."""
-    return cross_entropy(scores.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameLoss:
+    """The mean cross-entropy of a batch: features (batch, time, inputs), labels (batch, time).
+
+    The model takes features and a `Dropout` and returns scores (batch, time, classes).
+
+    Attributes:
+        smoothing: share of a frame's target spread over all classes.
+    """
+
+    dropout: float = 0.1
+    smoothing: float = 0.1
+
+    def __call__(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        features, labels = batch
+        scores = model(features, Dropout(rate=self.dropout, generator=generator))
+        return cross_entropy(
+            scores.flatten(0, 1), labels.flatten(), label_smoothing=self.smoothing
+        )

@@ -1,33 +1,46 @@
 import time
 from collections.abc import Callable, Mapping
 
-from dse.errors import DseError
-from dse.ports import Outcome, Request, Status
+from dse.errors import DseError, Interrupted, StoreError
+from dse.ports import Outcome, Progress, Retrained, Status, Task
 from evaluators.evaluation import finite_metrics
 
-Evaluate = Callable[[Request], Mapping[str, float]]
+Evaluate = Callable[[Task, Progress], Mapping[str, float] | Retrained]
+"""Measures a design or retrains at it, telling how far it is."""
 
 _LONGEST_REASON = 500
 
 
-def attempt(evaluate: Evaluate, request: Request) -> Outcome:
-    """Measure one design and say how that ended; an exception is an outcome too."""
+def attempt(evaluate: Evaluate, task: Task, progress: Progress) -> Outcome:
+    """Do one task and say how that ended; an exception is an outcome too.
+
+    Raises:
+        Interrupted, StoreError: who watches `progress` left by it; that is no verdict on the task.
+    """
     started = time.perf_counter()
-    metrics, reason = None, None
+    found, reason = None, None
     try:
-        metrics = finite_metrics(evaluate(request))
+        found = _checked(evaluate(task, progress))
+    except (Interrupted, StoreError):
+        raise
     except Exception as error:
         reason = describe(error)
     seconds = time.perf_counter() - started
-    if seconds > request.timeout_s:
-        return timed_out(request, seconds)
-    status = Status.FAILED if metrics is None else Status.OK
-    return Outcome(key=request.key, status=status, metrics=metrics, reason=reason, seconds=seconds)
+    if seconds > task.timeout_s:
+        return timed_out(task, seconds)
+    return Outcome(
+        key=task.key,
+        status=Status.FAILED if found is None else Status.OK,
+        metrics=None if isinstance(found, Retrained) else found,
+        retrained=found if isinstance(found, Retrained) else None,
+        reason=reason,
+        seconds=seconds,
+    )
 
 
-def timed_out(request: Request, seconds: float) -> Outcome:
-    reason = f"no result within {request.timeout_s:g} s"
-    return Outcome(key=request.key, status=Status.TIMEOUT, reason=reason, seconds=seconds)
+def timed_out(task: Task, seconds: float) -> Outcome:
+    reason = f"no result within {task.timeout_s:g} s"
+    return Outcome(key=task.key, status=Status.TIMEOUT, reason=reason, seconds=seconds)
 
 
 def describe(error: Exception) -> str:
@@ -39,3 +52,7 @@ def describe(error: Exception) -> str:
         message = ""
     text = message if isinstance(error, DseError) else f"{kind}: {message}".removesuffix(": ")
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+
+
+def _checked(found: Mapping[str, float] | Retrained) -> dict[str, float] | Retrained:
+    return found if isinstance(found, Retrained) else finite_metrics(found)

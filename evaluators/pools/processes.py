@@ -6,13 +6,15 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import final
 
+from dse.design import Choices
 from dse.errors import EvaluationError, SpecError
-from dse.ports import Outcome, Request, Status
+from dse.ports import Outcome, Report, Retraining, Status, Task
 from evaluators.pools.attempt import timed_out
 from evaluators.pools.backlog import Backlog
+from evaluators.pools.child import Message
 from evaluators.pools.slot import Slot
 
-ACCURACY = "evaluators.accuracy:make_evaluator"
+ACCURACY = "evaluators.tasks:make_evaluator"
 """Target of a real search; its arguments are (workload, params, places)."""
 
 _LOAD_ATTEMPTS = 3
@@ -24,7 +26,7 @@ class ProcessPool:
     """Evaluates in spawned processes, one long-lived child a slot.
 
     Children start when there is work for them and load the evaluator once. A child that dies or
-    overruns a timeout costs the one request it worked on; another takes its place. Submit and
+    overruns a timeout costs the one task it worked on; another takes its place. Submit and
     poll from one thread: on Linux a child is killed when the thread that started it ends.
     """
 
@@ -54,6 +56,7 @@ class ProcessPool:
         self._backlog = Backlog()
         self._slots: list[Slot] = []
         self._finished: list[Outcome] = []
+        self._reports: dict[str, Report] = {}
         self._failed_loads = 0
         self._closed = False
 
@@ -72,10 +75,10 @@ class ProcessPool:
                 self._slots.append(Slot(self._target, self._arguments))
             self._receive(_WEIGH_S)
 
-    def submit(self, requests: Sequence[Request]) -> None:
+    def submit(self, tasks: Sequence[Task]) -> None:
         if self._closed:
             raise ValueError("the pool is closed")
-        self._backlog.add([_plain(request) for request in requests])
+        self._backlog.add([_plain(task) for task in tasks])
         self._dispatch()
 
     def poll(self, timeout_s: float) -> list[Outcome]:
@@ -96,16 +99,25 @@ class ProcessPool:
         self._backlog.answer(outcomes)
         return outcomes
 
+    def reports(self) -> list[Report]:
+        """Return the latest that each task has told of itself since the last call, as far as
+        `poll` has heard of it."""
+        reports, self._reports = list(self._reports.values()), {}
+        return reports
+
     def cancel(self) -> None:
-        self._backlog.clear()
-        self._finished.clear()
-        self._end([slot for slot in self._slots if slot.request is not None])
+        self._forget()
+        self._end([slot for slot in self._slots if slot.task is not None])
 
     def close(self) -> None:
         self._closed = True
+        self._forget()
+        self._end(list(self._slots))
+
+    def _forget(self) -> None:
         self._backlog.clear()
         self._finished.clear()
-        self._end(list(self._slots))
+        self._reports.clear()
 
     def _dispatch(self) -> None:
         for slot in [slot for slot in self._slots if slot.idle]:
@@ -117,16 +129,16 @@ class ProcessPool:
         for _ in range(min(free, self._backlog.waiting - loading)):
             self._slots.append(Slot(self._target, self._arguments))
 
-    def _send(self, slot: Slot, request: Request) -> None:
+    def _send(self, slot: Slot, task: Task) -> None:
         try:
-            slot.send(request)
+            slot.send(task)
         except OSError:
-            # It died while idle: the request has not begun and loses nothing.
-            self._backlog.put_back(request)
+            # It died while idle: the task has not begun and loses nothing.
+            self._backlog.put_back(task)
             self._end([slot])
 
     def _patience(self, end: float) -> float:
-        deadlines = [slot.deadline for slot in self._slots if slot.request is not None]
+        deadlines = [slot.deadline for slot in self._slots if slot.task is not None]
         if self._memory_mib < float("inf"):
             deadlines.append(self._weighed + _WEIGH_S)
         return max(0.0, min([end, *deadlines]) - time.monotonic())
@@ -134,16 +146,22 @@ class ProcessPool:
     def _receive(self, timeout_s: float) -> None:
         slots: dict[object, Slot] = {slot.connection: slot for slot in self._slots}
         for connection in wait([slot.connection for slot in self._slots], timeout_s):
-            slot = slots[connection]
-            try:
-                self._hear(slot, slot.connection.recv())
-            except (EOFError, ConnectionError):
-                self._bury(slot)
+            self._listen(slots[connection])
 
-    def _hear(self, slot: Slot, message: Outcome | str | None) -> None:
-        if isinstance(message, Outcome):
+    def _listen(self, slot: Slot) -> None:
+        # to the end: behind a report may stand the outcome of a task that is about to expire
+        try:
+            while slot.connection.poll():
+                self._hear(slot, slot.connection.recv())
+        except (EOFError, ConnectionError):
+            self._bury(slot)
+
+    def _hear(self, slot: Slot, message: Message) -> None:
+        if isinstance(message, Report):
+            self._reports[message.key] = message
+        elif isinstance(message, Outcome):
             self._finished.append(message)
-            slot.request = None
+            slot.task = None
         elif message is None:
             slot.ready = True
             self._failed_loads = 0
@@ -153,12 +171,12 @@ class ProcessPool:
 
     def _bury(self, slot: Slot) -> None:
         death = f"the evaluator's process {slot.death()}"
-        request, ready = slot.request, slot.ready
+        task, ready = slot.task, slot.ready
         self._end([slot])
-        if request is not None:
+        if task is not None:
             seconds = time.monotonic() - slot.started
             self._finished.append(
-                Outcome(key=request.key, status=Status.LOST, reason=death, seconds=seconds)
+                Outcome(key=task.key, status=Status.LOST, reason=death, seconds=seconds)
             )
         elif not ready:
             self._failed_loads += 1
@@ -168,8 +186,8 @@ class ProcessPool:
     def _expire(self) -> None:
         now = time.monotonic()
         for slot in list(self._slots):
-            if slot.request is not None and slot.deadline <= now:
-                self._finished.append(timed_out(slot.request, now - slot.started))
+            if slot.task is not None and slot.deadline <= now:
+                self._finished.append(timed_out(slot.task, now - slot.started))
                 self._end([slot])
 
     def _weigh(self) -> None:
@@ -178,10 +196,10 @@ class ProcessPool:
             return
         self._weighed = now
         for slot in list(self._slots):
-            if slot.request is not None and (used := slot.memory_mib()) > self._memory_mib:
+            if slot.task is not None and (used := slot.memory_mib()) > self._memory_mib:
                 reason = f"{used:.0f} MiB of memory, allowed are {self._memory_mib:g}"
                 outcome = Outcome(
-                    key=slot.request.key,
+                    key=slot.task.key,
                     status=Status.OOM,
                     reason=reason,
                     seconds=now - slot.started,
@@ -201,11 +219,14 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _plain(request: Request) -> Request:
-    """Copy the request's mappings into dicts: a frozen design's own do not pickle."""
-    choices = request.choices
-    return replace(
-        request,
-        choices=None if choices is None else {knob: dict(choices[knob]) for knob in choices},
-        arithmetic={layer: dict(said) for layer, said in request.arithmetic.items()},
-    )
+def _plain(task: Task) -> Task:
+    """Copy the task's mappings into dicts: a frozen design's own do not pickle."""
+    arithmetic = {layer: dict(said) for layer, said in task.arithmetic.items()}
+    if isinstance(task, Retraining):
+        return replace(task, choices=_dicts(task.choices), arithmetic=arithmetic)
+    choices = None if task.choices is None else _dicts(task.choices)
+    return replace(task, choices=choices, arithmetic=arithmetic)
+
+
+def _dicts(choices: Choices) -> dict[str, dict[str, int]]:
+    return {knob: dict(values) for knob, values in choices.items()}

@@ -11,8 +11,8 @@ from typing import final
 import psutil
 
 from dse.errors import EvaluationError
-from dse.ports import Outcome, Request
-from evaluators.pools.child import serve
+from dse.ports import Task
+from evaluators.pools.child import Message, serve
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _GRACE_S = 0.5
@@ -24,17 +24,17 @@ class Slot:
 
     Attributes:
         ready: it has loaded its evaluator.
-        request: what it works on.
-        started: when it got that request, by the monotonic clock.
+        task: what it works on.
+        started: when it got that task, by the monotonic clock.
     """
 
     def __init__(self, target: str, arguments: tuple[object, ...]) -> None:
         """Start the child and return at once; it reports when it has loaded."""
         self.ready = False
-        self.request: Request | None = None
+        self.task: Task | None = None
         self.started = 0.0
         ours, theirs = _CONTEXT.Pipe()
-        self.connection: Connection[Request, Outcome | str | None] = ours
+        self.connection: Connection[Task, Message] = ours
         self._process = _CONTEXT.Process(
             target=serve, args=(theirs, target, arguments, os.getpid()), daemon=True
         )
@@ -49,18 +49,18 @@ class Slot:
 
     @property
     def idle(self) -> bool:
-        return self.ready and self.request is None
+        return self.ready and self.task is None
 
     @property
     def deadline(self) -> float:
-        """When its request runs out of time, by the monotonic clock."""
-        assert self.request is not None
-        return self.started + self.request.timeout_s
+        """When its task runs out of time, by the monotonic clock."""
+        assert self.task is not None
+        return self.started + self.task.timeout_s
 
-    def send(self, request: Request) -> None:
-        """Hand over a request; raises OSError if the child is gone."""
-        self.connection.send(request)
-        self.request = request
+    def send(self, task: Task) -> None:
+        """Hand over a task; raises OSError if the child is gone."""
+        self.connection.send(task)
+        self.task = task
         self.started = time.monotonic()
 
     def death(self) -> str:

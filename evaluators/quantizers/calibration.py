@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import final
+from dataclasses import dataclass
+from typing import Protocol, final
 
 import numpy as np
 import torch
@@ -9,7 +10,32 @@ from dse.errors import EvaluationError
 from evaluators.quantizers.fixed_point import FIXED_POINT_BITS, fixed_point_grid
 from evaluators.quantizers.grid import Grid
 from evaluators.quantizers.ranges import Histogram, histogram, mmse_threshold
-from evaluators.quantizers.uniform import uniform_grid
+from evaluators.quantizers.uniform import UNIFORM_BITS, uniform_grid
+
+
+class Range(Protocol):
+    """What gives a tensor's grid at any width."""
+
+    def grid(self, bits: int) -> Grid:
+        """Return the grid for `bits` wide codes: 2..8 or 16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenRange:
+    """The range of a tensor as plain figures, which can be stored.
+
+    Attributes:
+        thresholds: bits (2..8) -> magnitude that clips.
+        peak: greatest magnitude seen.
+    """
+
+    thresholds: Mapping[int, float]
+    peak: float
+
+    def grid(self, bits: int) -> Grid:
+        if bits == FIXED_POINT_BITS:
+            return fixed_point_grid(self.peak)
+        return uniform_grid(self.thresholds[bits], bits=bits)
 
 
 @final
@@ -31,11 +57,22 @@ class TensorRange:
             self._grids[bits] = self._fit(bits)
         return self._grids[bits]
 
+    def freeze(self) -> FrozenRange:
+        """Return the thresholds of every width, which gives the same grids."""
+        return FrozenRange(
+            thresholds={bits: self._threshold(bits) for bits in UNIFORM_BITS}, peak=self._peak()
+        )
+
     def _fit(self, bits: int) -> Grid:
         if bits == FIXED_POINT_BITS:
-            return fixed_point_grid(max(sample.peak for sample in self.samples))
-        thresholds = [mmse_threshold(sample, bits=bits) for sample in self.samples]
-        return uniform_grid(float(np.median(thresholds)), bits=bits)
+            return fixed_point_grid(self._peak())
+        return uniform_grid(self._threshold(bits), bits=bits)
+
+    def _threshold(self, bits: int) -> float:
+        return float(np.median([mmse_threshold(sample, bits=bits) for sample in self.samples]))
+
+    def _peak(self) -> float:
+        return max(sample.peak for sample in self.samples)
 
 
 def weight_range(weight: Tensor) -> TensorRange:

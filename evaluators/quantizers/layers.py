@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,11 @@ from torch.nn import functional
 
 from dse.errors import EvaluationError
 from evaluators.arithmetic.products import exact_dtype, integer_product
-from evaluators.quantizers.calibration import TensorRange, input_ranges, weight_range
+from evaluators.quantizers.calibration import Range, TensorRange, input_ranges, weight_range
 from evaluators.quantizers.grid import Grid
 
 Samples = Sequence[tuple[Tensor, ...]]
+Swapped = TypeVar("Swapped", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,12 @@ class QuantizedModel:
     """
 
     def __init__(
-        self, model: nn.Module, *, layers: Iterable[str], calibration: Callable[[], Samples]
+        self,
+        model: nn.Module,
+        *,
+        layers: Iterable[str],
+        calibration: Callable[[], Samples],
+        ranges: Mapping[str, Range] | None = None,
     ) -> None:
         """Swap the layers.
 
@@ -39,14 +45,16 @@ class QuantizedModel:
             model: a float network in evaluation mode.
             layers: module paths.
             calibration: called once, when input ranges are first needed.
+            ranges: of each layer's input; None: those of the float network on the calibration
+                samples.
 
         Raises:
             EvaluationError: a layer that is no `nn.Linear` of the model.
         """
         self.model = model
-        self._layers = {layer: _swap(model, layer) for layer in layers}
+        self._layers = {layer: swap_linear(model, layer, QuantizedLinear) for layer in layers}
         self._calibration = calibration
-        self._ranges: dict[str, TensorRange] | None = None
+        self._ranges: Mapping[str, Range] | None = ranges
 
     def set(self, widths: Mapping[str, Widths] | None) -> None:
         """Put every layer at its widths; None is the float network."""
@@ -59,7 +67,14 @@ class QuantizedModel:
             at = widths[name]
             layer.operands = layer.at(at.weights, ranges[name].grid(at.inputs))
 
-    def _input_ranges(self) -> dict[str, TensorRange]:
+    @property
+    def operands(self) -> dict[str, "Operands"]:
+        """What each layer multiplies with at the widths that it is set to; none while in
+        float."""
+        found = {name: layer.operands for name, layer in self._layers.items()}
+        return {name: operands for name, operands in found.items() if operands is not None}
+
+    def _input_ranges(self) -> Mapping[str, Range]:
         if self._ranges is None:
             self.set(None)
             self._ranges = input_ranges(self.model, self._layers, self._calibration())
@@ -72,13 +87,24 @@ class Operands:
 
     Attributes:
         weights: integer codes (n, k) in a dtype that keeps the product exact.
+        grid: of the weights.
         inputs: grid of the input activations.
-        step: real value of 1 in the integer product: the inverse of both scales.
     """
 
     weights: Tensor
+    grid: Grid
     inputs: Grid
-    step: float
+
+    @property
+    def step(self) -> float:
+        """Real value of 1 in the integer product: the inverse of both scales."""
+        return self.grid.step * self.inputs.step
+
+
+def operands_of(codes: Tensor, *, grid: Grid, inputs: Grid) -> Operands:
+    """Return the operands of a product with weights given as codes (n, k) of any dtype."""
+    dtype = exact_dtype(codes, largest_input=inputs.largest)
+    return Operands(weights=codes.to(dtype), grid=grid, inputs=inputs)
 
 
 @final
@@ -117,11 +143,7 @@ class QuantizedLinear(nn.Module):
         grid = self._range.grid(bits)
         codes = self._coded(bits, grid, torch.float32)
         dtype = exact_dtype(codes, largest_input=inputs.largest)
-        return Operands(
-            weights=self._coded(bits, grid, dtype),
-            inputs=inputs,
-            step=grid.step * inputs.step,
-        )
+        return Operands(weights=self._coded(bits, grid, dtype), grid=grid, inputs=inputs)
 
     def _coded(self, bits: int, grid: Grid, dtype: torch.dtype) -> Tensor:
         key = (bits, dtype)
@@ -130,7 +152,12 @@ class QuantizedLinear(nn.Module):
         return self._codes[key]
 
 
-def _swap(model: nn.Module, layer: str) -> QuantizedLinear:
+def swap_linear(model: nn.Module, layer: str, make: Callable[[nn.Linear], Swapped]) -> Swapped:
+    """Put what `make` makes of a layer in its place, and return it.
+
+    Raises:
+        EvaluationError: there is no such layer, or it is no `nn.Linear`.
+    """
     try:
         found = model.get_submodule(layer)
     except AttributeError as error:
@@ -138,6 +165,6 @@ def _swap(model: nn.Module, layer: str) -> QuantizedLinear:
     if not isinstance(found, nn.Linear):
         kind = type(found).__name__
         raise EvaluationError(f"layer {layer!r} must be an nn.Linear, got {kind}")
-    quantized = QuantizedLinear(found)
-    model.set_submodule(layer, quantized)
-    return quantized
+    swapped = make(found)
+    model.set_submodule(layer, swapped)
+    return swapped

@@ -34,6 +34,8 @@ class ShapeOnly:
     shape: NetworkShape
     params: Mapping[str, object] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
+    trainable = False
+    needs = None
     splits: tuple[str, ...] = ()
 
 

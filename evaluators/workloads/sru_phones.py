@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from dse.design import NetworkShape, content_hash
@@ -19,14 +19,17 @@ from evaluators.data.speech import Speech
 from evaluators.data.timit import Timit
 from evaluators.data.utterances import Utterance, pack, unpack
 from evaluators.models.sru import SruTagger, shape
-from evaluators.models.training import Chunks, Course, one_thread, train
+from evaluators.models.training import Chunks, Course, FrameLoss, one_thread, train
+from evaluators.network import Lessons
 from evaluators.registry import Places
+from evaluators.workloads.params import checked
 from evaluators.workloads.phone_error import Batch, batches, measure
 
 _FEATURES = 1
 _TRAINING = 1
 _MOST_CALIBRATION, _MOST_HELD_OUT = 72, 120
 _CALIBRATION_DRAW, _CHUNK_DRAW = 10, 11
+_RETRAINING_DROPOUT = 0.05
 _ALLOWED = {
     "corpus": "espeak or timit",
     "sentences": "an integer from 20 to 20000",
@@ -46,7 +49,7 @@ def sru_phones(params: Mapping[str, object], places: Places) -> "SruPhones":
     Raises:
         SpecError: a parameter is unknown or out of range, or the TIMIT folder is not given.
     """
-    return SruPhones(_checked(params), places)
+    return SruPhones(checked(_Params, params, workload="sru-phones", allowed=_ALLOWED), places)
 
 
 class _Params(BaseModel):
@@ -56,20 +59,6 @@ class _Params(BaseModel):
     sentences: int = Field(default=2000, ge=20, le=20_000)
     steps: int = Field(default=528, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
-
-
-def _checked(params: Mapping[str, object]) -> _Params:
-    try:
-        return _Params.model_validate(dict(params))
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        if name not in _ALLOWED:
-            raise SpecError(
-                f"sru-phones takes no parameter {name!r}; allowed: {', '.join(_ALLOWED)}"
-            ) from error
-        raise SpecError(
-            f"sru-phones: {name} must be {_ALLOWED[name]}, got {params[name]!r}"
-        ) from error
 
 
 class _Corpus(Protocol):
@@ -94,6 +83,8 @@ class SruPhones:
     """
 
     name = "sru-phones"
+    trainable = True
+    needs = None
     metrics: tuple[str, ...] = ("error", "frame_error")
 
     def __init__(self, params: _Params, places: Places) -> None:
@@ -163,8 +154,16 @@ class SruPhones:
             raise UnknownNameError("split", split, self.splits)
         return measure(model, self._ready.splits[split])
 
-    def chunks(self, progress: Progress) -> Chunks:
-        """Return the training data."""
+    def lessons(self, progress: Progress) -> Lessons:
+        """Load the training data: chunks of utterances, as in training."""
+        return Lessons(
+            batches=self._chunks(progress).batches,
+            loss=FrameLoss(dropout=_RETRAINING_DROPOUT),
+            learning_rate=3e-3,
+            refit_inputs=25,
+        )
+
+    def _chunks(self, progress: Progress) -> Chunks:
         key = content_hash({"features": _FEATURES, **self._corpus.identity()})
         utterances = unpack(self._corpus_part("train", key, progress).tensors)["train"]
         return Chunks([(one.features, one.labels) for one in utterances])
@@ -206,12 +205,13 @@ class SruPhones:
             generator = torch.Generator().manual_seed(self._params.seed)
             random = np.random.default_rng([self._params.seed, _CHUNK_DRAW])
             model = _untrained(generator)
-            chunks = self.chunks(progress)
+            chunks = self._chunks(progress)
             with one_thread():
                 train(
                     model,
                     chunks.batches(random),
                     Course(steps=self._params.steps),
+                    loss=FrameLoss(),
                     generator=generator,
                     progress=progress,
                 )

@@ -45,6 +45,53 @@ def run_document(
         "baselines": baselines,
         "evaluations": evaluations,
         "hypervolume": [20 + 10 * (1 - 0.8**i) for i in range(designs // 5)],
+        "beacons": [],
+    }
+
+
+def beacon_document(*, objectives: Sequence[str] = ("error", "speedup")) -> Document:
+    """A run with three beacons, of which the second failed; its front has members from base
+    weights, from the first and from the third, as have its other designs."""
+    document = run_document(objectives=objectives)
+    for items in (document["front"], document["evaluations"]):
+        for i, item in enumerate(item for item in items if item["feasible"]):
+            reading = (None, 1, 3)[i % 3]
+            if reading is not None:
+                error = item["metrics"]["error"]
+                told = {"number": reading, "distance": 2.5, "error": error}
+                item |= {"origin": f"beacon {reading}", "base_error": error + 8, "beacon": told}
+    document["beacons"] = [
+        _beacon(number, document["evaluations"][number]) for number in (1, 2, 3)
+    ]
+    failed = {name: None for name in ("sha256", "size", "steps", "seed", "best_step", "error")}
+    document["beacons"][1] |= failed | {"state": "FAILED", "curve": [], "served": 0}
+    document["beacons"][1] |= {"mean_gain": None, "reason": "FAILED: loss is nan at step 3"}
+    document["spec"]["beacons"] = {"enabled": True}
+    return document
+
+
+def _beacon(number: int, item: Json) -> Json:
+    errors = [30.0, 21.0 + number, 22.5]
+    return {
+        "number": number,
+        "generation": number,
+        "state": "READY",
+        "hash": item["hash"],
+        "design": item["design"],
+        "sha256": f"{number:064x}",
+        "size": 5_000_000,
+        "steps": 100,
+        "seed": 1,
+        "best_step": 50,
+        "curve": [
+            {"step": 50 * i, "loss": 1.5 / i if i else None, "error": error}
+            for i, error in enumerate(errors)
+        ],
+        "base_error": 30.0,
+        "error": min(errors),
+        "served": 10,
+        "mean_gain": 8.0,
+        "reason": None,
     }
 
 
@@ -84,6 +131,8 @@ def _evaluation(design: Design, number: int) -> Json:
         "feasible": not screened and metrics["memory_mib"] <= LIMIT_MIB,
         "violation": 0.0,
         "origin": None if screened else "base",
+        "base_error": metrics.get("error"),
+        "beacon": None,
         "reason": "screened" if screened else None,
         "key": None,
     }

@@ -1,14 +1,26 @@
 """Jobs with real specs and designs in a database; their errors are made up."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
-from dse.design import Design, Evaluation
-from dse.ports import Foundation, GenerationRecord, Outcome, Proposal, Role, Status
+from dse.design import Beacon, BeaconReading, Design, Evaluation
+from dse.ports import (
+    CurvePoint,
+    Foundation,
+    GenerationRecord,
+    Outcome,
+    Proposal,
+    Retrained,
+    Retraining,
+    Role,
+    Status,
+)
 from dse.spec import spec_from_data
+from evaluators.data.vault import Vault
 from evaluators.registry import Places, make_workload
 from storage.engine import reading
 from storage.jobs import create_job
@@ -84,6 +96,72 @@ def finished_job(engine: Engine, name: str = "a job", generations: int = 3) -> s
     return job_id
 
 
+WEIGHTS = b"weights of a beacon" * 1000
+
+
+def job_with_beacons(engine: Engine, home: Path, name: str = "a job") -> str:
+    """A job with three beacons: READY, its weights in the vault under `home`; FAILED; LOST. The
+    first serves every second design of the second generation, and one of the first."""
+    rules = {"enabled": True, "steps": 100}
+    job_id = add_job(engine, name, search={"population": 4, "generations": 3}, beacons=rules)
+    lease = take(engine, job_id)
+    advance(engine, lease, 0)
+    store = SqlRunStore(engine, lease, shared_cache=False)
+    try:
+        _beacon_generation(store, Vault(home / "beacons").write(WEIGHTS))
+        store.lose_beacon(3, "its file is missing")
+    finally:
+        store.close()
+    finish(engine, lease)
+    return job_id
+
+
+def _beacon_generation(store: SqlRunStore, digest: str) -> None:
+    found = _measure(store, Role.SEARCH, 1, [4, 5, 6, 8, 9])
+    served = [_on_beacon(e) if i % 2 == 0 else e for i, e in enumerate(found)]
+    beacons = [
+        _retrain(store, 1, found[0].design, digest),
+        Beacon(
+            number=2, design=found[1].design, generation=1, key="r2", reason="FAILED: loss is nan"
+        ),
+        _retrain(store, 3, found[2].design, "3" * 64),
+    ]
+    first = store.front()[0]
+    counts = {"designs": 5, "measured": 5, "cached": 0, "screened": 0, "failed": 0}
+    record = GenerationRecord(
+        number=1,
+        state={"generation": 1},
+        hypervolume=101.0,
+        front=tuple(e.design.hash for e in [first, *served]),
+        counts=counts,
+    )
+    store.finish_generation(record, served, revised=[_on_beacon(first)], beacons=beacons)
+
+
+def _retrain(store: SqlRunStore, number: int, design: Design, digest: str) -> Beacon:
+    task = Retraining(
+        key=f"r{number}", choices=design.choices, arithmetic={}, steps=100, seed=1, timeout_s=9.0
+    )
+    curve = tuple(
+        CurvePoint(step=step, loss=None if step == 0 else 1.5, error=error)
+        for step, error in ((0, 12.5), (50, 6.5), (100, 7.0))
+    )
+    made = Retrained(digest=digest, size=len(WEIGHTS), best_step=50, curve=curve)
+    outcome = Outcome(key=task.key, status=Status.OK, retrained=made, seconds=9.5)
+    store.record_retraining(outcome, task)
+    return Beacon(number=number, design=design, generation=1, key=task.key, digest=digest)
+
+
+def _on_beacon(evaluation: Evaluation) -> Evaluation:
+    error = evaluation.metrics["error"] - 4.0
+    return replace(
+        evaluation,
+        metrics={**evaluation.metrics, "error": error},
+        origin="beacon 1",
+        beacon=BeaconReading(number=1, distance=2.5, error=error),
+    )
+
+
 def _design(number: int) -> Design:
     """Design 0, 1, …: its digits in base 3 choose the bits of the layers."""
     bits = {layer: (2, 4, 8)[number // 3**i % 3] for i, layer in enumerate(LAYERS)}
@@ -118,6 +196,7 @@ def _measure(
                 feasible=n % 4 != 3,
                 violation=0.5 if n % 4 == 3 else 0.0,
                 origin="base",
+                base_error=metrics["error"],
                 reason="breaks a constraint" if n % 4 == 3 else None,
                 generation=generation,
                 position=position,

@@ -5,7 +5,8 @@ import pytest
 from rich.console import Console
 
 from api import console
-from api.console import Bars, figure, front_table, heading, widths
+from api.console import Bars, figure, front_table, heading
+from api.tables import widths
 
 ITEM = {
     "hash": "0123456789abcdef",

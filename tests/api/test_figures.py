@@ -4,16 +4,27 @@ from typing import Any
 import pytest
 
 from api.documents import Document
-from api.figures import FIGURES, choice_figure, front_figure, hypervolume_figure, split_figure
+from api.figures import (
+    FIGURES,
+    beacon_figure,
+    choice_figure,
+    front_figure,
+    hypervolume_figure,
+    split_figure,
+)
 from api.marks import CONFIG
-from tests.api.run_documents import run_document, wide_front
+from tests.api.run_documents import beacon_document, run_document, wide_front
 
 HOSTILE = '<script>alert(1)</script> %{x} <a href="javascript:alert(2)">"b" & c</a>'
 TWO = run_document()
 THREE = run_document(objectives=("error", "speedup", "energy_uj"))
 FOUR = run_document(objectives=("error", "speedup", "energy_uj", "memory_mib"))
+BEACONS = beacon_document()
 DOCUMENTS = {
     "two objectives": TWO,
+    "beacons": BEACONS,
+    "beacons and three objectives": beacon_document(objectives=("error", "speedup", "energy_uj")),
+    "beacons and one objective": beacon_document(objectives=("error",)),
     "three objectives": THREE,
     "four objectives": FOUR,
     "one objective": run_document(objectives=("error",)),
@@ -63,6 +74,50 @@ def test_every_measured_design_is_drawn_once() -> None:
     assert sum(count.values()) == len(measured)
     assert count["front"] == len(TWO["front"])
     assert count["breaks a constraint"] == sum(not item["feasible"] for item in measured)
+
+
+def test_marks_tell_whose_weights_an_error_comes_from() -> None:
+    figure = drawn(front_figure(BEACONS))
+
+    front = sorted(BEACONS["front"], key=lambda item: item["metrics"]["error"])
+    for origin in ("base", "beacon 1", "beacon 3"):
+        found = trace(figure, f"front, {origin}")
+        mine = [item["metrics"]["error"] for item in front if item["origin"] == origin]
+        assert found["x"] == mine
+        assert mine
+    symbols = {found["marker"].get("symbol") for found in figure["data"][-3:]}
+    assert symbols == {None, "star", "pentagon"}
+    assert trace(figure, "front")["mode"] == "lines"
+    assert trace(figure, "front")["x"] == [item["metrics"]["error"] for item in front]
+    others = trace(figure, "other designs, on beacons")
+    assert others["marker"]["symbol"] == "star-open"
+
+
+def test_the_pointer_sees_both_errors_and_the_distance() -> None:
+    told = trace(drawn(front_figure(BEACONS)), "front, beacon 1")["hovertext"][0]
+
+    errors = [item for item in BEACONS["front"] if item["origin"] == "beacon 1"]
+    first = min(errors, key=lambda item: item["metrics"]["error"])
+    assert f"on base weights: error {first['base_error']:.4g} %" in told
+    assert f"on beacon 1, distance 2.5: error {first['metrics']['error']:.4g} %" in told
+
+
+def test_parts_of_a_front_share_one_scale_of_colours() -> None:
+    figure = drawn(front_figure(DOCUMENTS["beacons and three objectives"]))
+
+    parts = [found for found in figure["data"] if found["name"].startswith("front, ")]
+    assert len(parts) == 3
+    assert len({(part["marker"]["cmin"], part["marker"]["cmax"]) for part in parts}) == 1
+    assert [part["marker"]["showscale"] for part in parts].count(True) == 1
+
+
+def test_curves_of_beacons_mark_the_step_that_was_kept() -> None:
+    figure = drawn(beacon_figure(BEACONS))
+
+    assert [found["name"] for found in figure["data"]] == ["beacon 1", "beacon 3"]
+    assert figure["data"][0]["x"] == [0, 50, 100]
+    assert figure["data"][0]["y"] == [30.0, 22.0, 22.5]
+    assert figure["data"][0]["marker"]["size"] == [5, 11, 5]
 
 
 def test_marks_differ_by_symbol_and_hollow_ones_break_a_constraint() -> None:
@@ -159,7 +214,8 @@ def test_designs_without_a_test_error_are_left_out_of_the_splits() -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_what_a_user_named_is_escaped(name: str) -> None:
-    document = run_document(name=HOSTILE)
+    document = beacon_document()
+    document["spec"]["name"] = HOSTILE
     for item in (*document["front"], *document["baselines"], *document["evaluations"]):
         item["label"] = HOSTILE
         item["design"] = {"w_bits": {HOSTILE: 4}}

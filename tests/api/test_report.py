@@ -8,7 +8,7 @@ import pytest
 from api.documents import Document
 from api.report import render_report, write_report
 from dse.errors import DseError
-from tests.api.run_documents import run_document, wide_front
+from tests.api.run_documents import beacon_document, run_document, wide_front
 
 HOSTILE = "</script><script>alert(1)</script> & <b>bold</b>"
 
@@ -125,6 +125,25 @@ def test_what_a_user_named_is_shown_and_not_run() -> None:
 )
 def test_figures_without_data_are_left_out(document: Document, figures: int) -> None:
     assert len(Page(render_report(document)).figures) == figures
+
+
+def test_beacons_have_a_section_of_their_own() -> None:
+    page = Page(render_report(beacon_document()))
+
+    assert "#beacons" in page.links
+    assert len(page.figures) == 5
+    assert "FAILED: loss is nan at step 3" in page.shown
+    assert any("20 designs of the search" in text for text in page.shown)
+
+
+def test_a_search_that_made_no_beacon_says_so() -> None:
+    document = run_document()
+    document["spec"]["beacons"] = {"enabled": True}
+
+    page = Page(render_report(document))
+
+    assert "No design has become a beacon." in page.shown
+    assert len(page.figures) == 4
 
 
 def test_a_job_that_is_not_finished_has_a_report() -> None:

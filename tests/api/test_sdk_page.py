@@ -11,9 +11,9 @@ import pytest
 
 import dse.client
 from api import cli
-from api.commands import jobs
+from api.commands import beacons, jobs
 from dse.client import Client
-from tests.dse.client.fakes import FakeService
+from tests.dse.client.fakes import WEIGHTS, FakeService
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sdk.md").read_text(encoding="utf-8")
@@ -28,7 +28,8 @@ def _service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The page's clients reach a service in memory; files land in a folder of the test."""
     connect = partial(Client, transport=httpx.MockTransport(FakeService()))
     monkeypatch.setattr(dse.client, "Client", connect)
-    monkeypatch.setattr(jobs, "Client", connect)
+    for module in (beacons, jobs):
+        monkeypatch.setattr(module, "Client", connect)
     monkeypatch.setattr(signal, "signal", lambda *given: None)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
@@ -42,6 +43,8 @@ def test_python_examples_run_in_order(tmp_path: Path, capsys: pytest.CaptureFixt
 
     told = capsys.readouterr().out
     assert "21.0 11.5 {'w_bits'" in told
+    assert "1 READY 30.0 21.5 4" in told
+    assert (tmp_path / "beacon-1.safetensors").read_bytes() == WEIGHTS
     assert "404 not_found unknown job '0123'" in told
     assert (tmp_path / "front.csv").read_text().startswith("hash,generation,origin,error,speedup")
 
@@ -57,7 +60,7 @@ def test_shell_examples_run_in_order(
             cli.main()
         assert not ended.value.code, command
 
-    assert len(commands) == 7
+    assert len(commands) == 9
     assert capsys.readouterr().out.endswith("job job000 is READY\n")
 
 
@@ -68,6 +71,6 @@ def test_every_method_of_a_job_is_on_the_page() -> None:
         if inspect.isfunction(value) and value.__qualname__ == f"Job.{name}" and name[0] != "_"
     }
 
-    told = set(re.findall(r"[a-z]+(?=\()", PAGE))
+    told = set(re.findall(r"[a-z_]+(?=\()", PAGE))
 
     assert {"wait", "front"} <= methods <= told

@@ -45,14 +45,15 @@ def test_given_database_is_kept_as_it_is(tmp_path: Path) -> None:
     assert settings.database_url == "sqlite:///x.db"
 
 
-def test_timit_is_a_folder_by_name(tmp_path: Path) -> None:
-    settings = read_settings({"DSE_HOME": str(tmp_path), "DSE_TIMIT": "/data/timit"})
+@pytest.mark.parametrize(("setting", "name"), [("DSE_TIMIT", "timit"), ("DSE_FSDD", "fsdd")])
+def test_data_set_is_a_folder_by_name(setting: str, name: str, tmp_path: Path) -> None:
+    settings = read_settings({"DSE_HOME": str(tmp_path), setting: "/data/mine"})
 
-    assert settings.folders == {"timit": Path("/data/timit")}
+    assert settings.folders == {name: Path("/data/mine")}
     assert read_settings({"DSE_HOME": str(tmp_path)}).folders == {}
 
 
-@pytest.mark.parametrize("setting", ["DSE_HOME", "DSE_TIMIT"])
+@pytest.mark.parametrize("setting", ["DSE_HOME", "DSE_TIMIT", "DSE_FSDD"])
 def test_home_of_nobody_is_refused(setting: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=f"{setting} must be a folder, got ~nobody-of-that-name"):
         read_settings({"DSE_HOME": str(tmp_path), setting: "~nobody-of-that-name/x"})

@@ -1,5 +1,11 @@
-from api.summaries import choice_summary, front_summary, hypervolume_summary, split_summary
-from tests.api.run_documents import run_document
+from api.summaries import (
+    beacon_summary,
+    choice_summary,
+    front_summary,
+    hypervolume_summary,
+    split_summary,
+)
+from tests.api.run_documents import beacon_document, run_document
 
 DOCUMENT = run_document()
 EMPTY = run_document(designs=0)
@@ -41,6 +47,25 @@ def test_choices_are_told_by_their_extremes() -> None:
 
 def test_the_gap_to_unseen_data_is_told() -> None:
     assert "+1.50 on average" in split_summary(DOCUMENT)
+
+
+def test_beacons_are_told_by_what_they_did_for_others() -> None:
+    document = beacon_document()
+    members = sum(item["origin"] != "base" for item in document["front"])
+
+    assert beacon_summary(document) == (
+        f"3 beacons (1 failed): 20 designs of the search, {members} of the front among them, have "
+        "their error from retrained weights, 8.00 points below that on base weights on average."
+    )
+
+
+def test_beacons_that_served_nobody_are_told_too() -> None:
+    document = beacon_document()
+    document["beacons"] = document["beacons"][1:2]
+
+    told = "1 beacon (1 failed); no design has its error from them."
+    assert beacon_summary(document) == told
+    assert beacon_summary(DOCUMENT) == "No design has become a beacon."
 
 
 def test_an_empty_run_is_told_as_such() -> None:

@@ -1,8 +1,14 @@
+from collections.abc import Callable
+
 import pytest
 
+from api.documents import Document
 from api.tables import (
+    Table,
     baseline_table,
+    beacon_table,
     choice_table,
+    curve_table,
     evaluation_table,
     front_table,
     hypervolume_table,
@@ -11,9 +17,10 @@ from api.tables import (
     number,
     split_table,
 )
-from tests.api.run_documents import run_document
+from tests.api.run_documents import beacon_document, run_document
 
 DOCUMENT = run_document()
+BEACONS = beacon_document()
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,41 @@ def test_an_empty_run_has_empty_tables() -> None:
     assert front_table(empty).rows == ()
     assert evaluation_table(empty).rows == ()
     assert choice_table(empty).rows == ()
+
+
+@pytest.mark.parametrize("table", [front_table, evaluation_table])
+def test_errors_on_both_weights_are_listed_where_there_are_beacons(
+    table: Callable[[Document], Table],
+) -> None:
+    heads = ("weights", "base error (%)", "beacon", "distance", "error on beacon (%)")
+
+    with_beacons, without = table(BEACONS), table(DOCUMENT)
+
+    start = with_beacons.columns.index("weights")
+    assert with_beacons.columns[start : start + 5] == heads
+    assert not set(heads) & set(without.columns)
+    rows = [row[start : start + 5] for row in with_beacons.rows]
+    assert {row[0] for row in rows} >= {"base", "beacon 1", "beacon 3"}
+    for origin, base, *reading in rows:
+        if origin in (None, "base"):
+            assert reading == [None, None, None]
+        else:
+            assert origin == f"beacon {reading[0]}"
+            assert reading[1:] == [2.5, pytest.approx(float(base or 0) - 8)]
+
+
+def test_beacons_are_listed_with_what_they_did() -> None:
+    table = beacon_table(BEACONS)
+
+    first, second, _ = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    assert (first["state"], first["error before (%)"], first["error after (%)"]) == (
+        "ready",
+        30.0,
+        22.0,
+    )
+    assert (first["designs served"], first["mean gain (points)"]) == (10, 8.0)
+    assert first["values by layer"].count(",") == 14  # type: ignore[union-attr]
+    assert second["state"] == "failed"
+    assert second["reason"] == "FAILED: loss is nan at step 3"
+    assert curve_table(BEACONS).rows[1] == (1, 50, 1.5, 22.0)
+    assert beacon_table(DOCUMENT).rows == curve_table(DOCUMENT).rows == ()

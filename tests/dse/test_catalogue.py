@@ -1,8 +1,8 @@
 import pytest
 
-from dse.catalogue import check
+from dse.catalogue import check, check_runnable
 from dse.errors import SpecError, UnknownNameError
-from tests.fakes import FakeCatalogue, fake_problem, fake_spec
+from tests.fakes import FakeCatalogue, FakeWorkload, fake_problem, fake_spec
 
 W = {"knob": "w_bits", "choices": [4, 8]}
 
@@ -143,3 +143,14 @@ def test_two_platforms_may_not_both_decide_the_arithmetic(
     )
     with pytest.raises(SpecError, match="at most one platform may decide the arithmetic"):
         both.arithmetic(both.space.decode([0, 0, 0]))
+
+
+def test_what_cannot_be_run_here_is_refused_though_its_name_exists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = fake_problem()
+    check_runnable(problem)
+    monkeypatch.setattr(FakeWorkload, "needs", "a folder: set DSE_FOLDER")
+
+    with pytest.raises(SpecError, match="'fake' cannot be run here: it needs a folder"):
+        check_runnable(problem)

@@ -74,14 +74,14 @@ def test_a_restored_search_goes_on_as_the_undisturbed_one(at: int) -> None:
     state = json.loads(json.dumps(search.state()))
 
     resumed = optimizer()
-    resumed.restore(state, np.concatenate(asked))
+    resumed.restore(state, np.concatenate(asked), list)
 
     assert [a.tolist() for a in run(resumed, 12)] == [a.tolist() for a in undisturbed[at:]]
 
 
 def test_a_state_of_another_algorithm_is_refused() -> None:
     with pytest.raises(SpecError, match="'random', not of 'nsga2'"):
-        optimizer().restore({"algorithm": "random"}, np.zeros((0, 10), np.int64))
+        optimizer().restore({"algorithm": "random"}, np.zeros((0, 10), np.int64), list)
 
 
 def test_unseeded_and_global_generators_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +108,26 @@ def test_beats_random_search_at_equal_numbers_of_designs() -> None:
     ours, theirs = (hypervolume(trade_off(g)[0], reference) for g in (found, drawn))
 
     assert ours > 1.25 * theirs
+
+
+def test_survivors_are_the_population_best_first() -> None:
+    search = optimizer()
+    run(search, 5)
+
+    state: Any = search.state()  # JSON data
+    assert search.survivors().tolist() == state["genomes"]
+    assert len(search.survivors()) == 20
+
+
+def test_revised_figures_decide_the_next_survival() -> None:
+    search = optimizer()
+    run(search, 3)
+    worst, asked = search.survivors()[-1:], search.ask()
+
+    search.revise(worst, np.full((1, 2), -1.0), np.zeros(1))
+    search.tell(asked, *trade_off(asked))
+
+    assert search.survivors()[0].tolist() == worst[0].tolist()
 
 
 def test_infeasible_designs_give_way_to_feasible_ones() -> None:

@@ -5,14 +5,35 @@ import pytest
 from dse.design import Design
 from dse.errors import DriftError, EvaluationError, Interrupted, SpecError
 from dse.pareto import non_dominated
-from dse.ports import Outcome, Request, Role, Status, silent
+from dse.ports import Outcome, Role, Status, Task, silent
 from dse.search import Search
-from tests.fakes import FakePool, MemoryStore, fake_key, fake_problem, good_outcome
+from tests.fakes import (
+    FakePool,
+    FakeVault,
+    MemoryStore,
+    fake_key,
+    fake_problem,
+    fake_retraining_key,
+    good_outcome,
+)
 
 
-def run(store: MemoryStore, pool: FakePool | None = None, **changes: object) -> MemoryStore:
+def run(
+    store: MemoryStore,
+    pool: FakePool | None = None,
+    vault: FakeVault | None = None,
+    **changes: object,
+) -> MemoryStore:
     problem = fake_problem(**changes)
-    Search(problem, pool=pool or FakePool(), store=store, key=fake_key, progress=silent).run()
+    Search(
+        problem,
+        pool=pool or FakePool(),
+        store=store,
+        vault=vault or FakeVault(),
+        key=fake_key,
+        retraining_key=fake_retraining_key,
+        progress=silent,
+    ).run()
     return store
 
 
@@ -23,7 +44,7 @@ def small(**changes: object) -> dict[str, object]:
 def test_front_is_the_non_dominated_feasible_part_of_all_evaluations() -> None:
     store = run(MemoryStore())
 
-    rows = [e for (role, _), es in store.evaluations.items() if role is Role.SEARCH for e in es]
+    rows = [e for (role, _), es in store.concluded.items() if role is Role.SEARCH for e in es]
     feasible = [e for e in rows if e.feasible]
     objectives = fake_problem().objectives([e.metrics for e in feasible])
     expected = {feasible[i].design.hash for i in non_dominated(objectives).nonzero()[0]}
@@ -50,7 +71,7 @@ def test_designs_whose_costs_break_a_constraint_never_reach_the_network() -> Non
     pool = FakePool()
     store = run(MemoryStore(), pool)
 
-    searched = [e for (r, _), es in store.evaluations.items() if r is Role.SEARCH for e in es]
+    searched = [e for (r, _), es in store.concluded.items() if r is Role.SEARCH for e in es]
     too_large = {e.design.hash for e in searched if e.metrics["memory_mib"] > 0.0008}
     probed = {
         p.design.hash for (r, _), ps in store.proposals.items() if r is not Role.SEARCH for p in ps
@@ -127,7 +148,7 @@ def test_seeded_front_is_never_worse_than_the_feasible_baselines_of_the_space() 
 
     problem = fake_problem()
     front = problem.objectives([e.metrics for e in store.front()])
-    for (role, _), evaluations in store.evaluations.items():
+    for (role, _), evaluations in store.concluded.items():
         for e in evaluations:
             if role is Role.BASELINE and e.feasible and problem.space.encode(e.design):
                 own = problem.objectives([e.metrics])
@@ -145,7 +166,7 @@ def test_reference_point_falls_back_to_the_worst_feasible_baseline() -> None:
     store = run(MemoryStore(), reference_point=None)
 
     assert store.laid is not None
-    rows = [e for (r, _), es in store.evaluations.items() if r is Role.BASELINE for e in es]
+    rows = [e for (r, _), es in store.concluded.items() if r is Role.BASELINE for e in es]
     feasible = [e.metrics for e in rows if e.feasible]
     assert store.laid.reference_point == {
         "error": max(m["error"] for m in feasible),
@@ -172,19 +193,19 @@ def test_test_split_is_measured_for_front_and_baselines_alone() -> None:
         "unseen_error": 12.0,
         "unseen_frame_error": 6.0,
     }
-    first_test = next(i for i, r in enumerate(pool.ran) if r.split == "test")
-    assert all(r.split != "search" for r in pool.ran[first_test:])
+    first_test = next(i for i, r in enumerate(pool.requests) if r.split == "test")
+    assert all(r.split != "search" for r in pool.requests[first_test:])
 
 
 def test_a_design_that_cannot_be_measured_is_infeasible_and_the_search_goes_on() -> None:
-    def outcome(request: Request) -> Outcome:
+    def outcome(request: Task) -> Outcome:
         if request.choices is not None and request.choices["a_bits"]["in"] == 2:
             return Outcome(key=request.key, status=Status.FAILED, reason="no such kernel")
         return good_outcome(request)
 
     store = run(MemoryStore(), FakePool(outcome), search=small(baselines=["uniform"]))
 
-    rows = [e for (r, _), es in store.evaluations.items() if r is Role.SEARCH for e in es]
+    rows = [e for (r, _), es in store.concluded.items() if r is Role.SEARCH for e in es]
     failed = [e for e in rows if e.reason == "FAILED: no such kernel"]
     assert failed
     assert all(e.violation >= 1 and not e.feasible for e in failed)
@@ -197,12 +218,12 @@ def test_a_design_whose_process_dies_is_run_again_alone() -> None:
     crowd: list[int] = []
 
     class Watching(FakePool):
-        def submit(self, requests: Sequence[Request]) -> None:
-            super().submit(requests)
-            if any(request.key in lost for request in requests):
+        def submit(self, tasks: Sequence[Task]) -> None:
+            super().submit(tasks)
+            if any(task.key in lost for task in tasks):
                 crowd.append(len(self.waiting))
 
-    def outcome(request: Request) -> Outcome:
+    def outcome(request: Task) -> Outcome:
         if request.key not in lost:
             lost.add(request.key)
             return Outcome(key=request.key, status=Status.LOST, reason="signal 9")
@@ -219,7 +240,7 @@ def test_a_design_whose_process_dies_is_run_again_alone() -> None:
 def test_a_design_that_kills_its_process_three_times_alone_is_infeasible() -> None:
     deaths: dict[str, int] = {}
 
-    def outcome(request: Request) -> Outcome:
+    def outcome(request: Task) -> Outcome:
         if request.choices is not None and request.choices["a_bits"]["in"] == 2:
             deaths[request.key] = deaths.get(request.key, 0) + 1
             return Outcome(key=request.key, status=Status.LOST, reason="signal 9")
@@ -263,7 +284,7 @@ def test_a_design_that_kills_its_driver_is_infeasible_in_the_end() -> None:
 
 
 def test_nothing_measurable_is_an_error_of_the_job() -> None:
-    def outcome(request: Request) -> Outcome:
+    def outcome(request: Task) -> Outcome:
         if request.choices is None:
             return good_outcome(request)
         return Outcome(key=request.key, status=Status.FAILED, reason="broken")
@@ -273,7 +294,7 @@ def test_nothing_measurable_is_an_error_of_the_job() -> None:
 
 
 def test_a_float_network_that_cannot_be_measured_is_an_error_of_the_job() -> None:
-    def outcome(request: Request) -> Outcome:
+    def outcome(request: Task) -> Outcome:
         return Outcome(key=request.key, status=Status.TIMEOUT, reason="600 s")
 
     with pytest.raises(EvaluationError, match="unquantized network.*TIMEOUT: 600 s"):

@@ -59,7 +59,13 @@ def test_yaml_and_json_give_the_same_spec() -> None:
         ({"constraints": [{"metric": "e", "max_increase": -1}]}, "greater than or equal to 0"),
         ({"reference_point": {"error": 1.0}}, "must name exactly the objectives"),
         ({"evaluation": {"timeout_s": 0}}, "evaluation.timeout_s: .*greater than 0"),
-        ({"beacons": {"enabled": True}}, "beacons.enabled: .*False.*got True"),
+        ({"beacons": {"enabled": True, "window": [5, 5]}}, r"window must be .*low < high.*5"),
+        ({"beacons": {"window": [5]}}, "beacons.window"),
+        ({"beacons": {"distance": -1}}, "beacons.distance: .*greater than or equal to 0"),
+        ({"beacons": {"knob_weights": {"w_bits": 0}}}, "knob_weights must count some knob"),
+        ({"beacons": {"gates": {"speedup": {}}}}, "gate has min, max or both, got neither"),
+        ({"beacons": {"max_beacons": 0}}, "beacons.max_beacons: .*got 0"),
+        ({"beacons": {"steps": 1.5}}, "beacons.steps: .*got 1.5"),
         ({"nonsense": 1}, "nonsense: Extra inputs"),
         ({"workload": "sru"}, "workload: .*got 'sru'"),
     ],
@@ -133,3 +139,10 @@ def test_digest_tells_searches_apart_but_not_their_names_or_pools() -> None:
     assert fake_spec(name="other", priority=3).digest() == spec.digest()
     assert fake_spec(evaluation={"pool": "inline"}).digest() == spec.digest()
     assert fake_spec(search={"seed": 9}).digest() != spec.digest()
+
+
+def test_beacons_that_are_off_change_no_digest() -> None:
+    plain = spec_from_data(spec_data())
+
+    assert spec_from_data(spec_data(beacons={"steps": 7})).digest() == plain.digest()
+    assert spec_from_data(spec_data(beacons={"enabled": True})).digest() != plain.digest()

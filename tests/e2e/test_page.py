@@ -16,7 +16,15 @@ from api.settings import Settings
 from storage.engine import make_engine, upgrade
 from storage.tables import JobState
 from tests.api.served import served
-from tests.api.stored_runs import add_job, advance, finish, finished_job, take
+from tests.api.stored_runs import (
+    WEIGHTS,
+    add_job,
+    advance,
+    finish,
+    finished_job,
+    job_with_beacons,
+    take,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -46,8 +54,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def address(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = Settings(home=tmp_path_factory.mktemp("home"), database_url=str(engine.url))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def address(engine: Engine, home: Path) -> Iterator[str]:
+    settings = Settings(home=home, database_url=str(engine.url))
     with served(create_app(settings, engine)) as address:
         yield address
 
@@ -103,6 +116,21 @@ def test_a_front_is_drawn_with_working_hover(open_page: OpenPage, engine: Engine
     assert size is not None
     assert size["width"] < 500
     expect(page.get_by_role("img", name="Front and baselines")).to_be_visible()
+
+
+def test_beacons_are_drawn_and_their_weights_can_be_had(
+    open_page: OpenPage, engine: Engine, home: Path
+) -> None:
+    page = open_page(f"/jobs/{job_with_beacons(engine, home, HOSTILE)}")
+
+    drawn(page, "front")
+    drawn(page, "beacons")
+    legend = page.locator("[data-testid=figure-front] .legendtext")
+    expect(legend.filter(has_text="front, beacon 1")).to_be_visible()
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Weights of beacon 1").click()
+    assert started.value.path().read_bytes() == WEIGHTS
+    expect(page.get_by_role("link", name="Weights of beacon 3")).to_have_count(0)
 
 
 def test_a_figure_that_shows_nothing_is_not_drawn(open_page: OpenPage, engine: Engine) -> None:

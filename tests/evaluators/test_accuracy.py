@@ -8,8 +8,9 @@ from torch import nn
 from dse.design import Choices
 from dse.errors import EvaluationError, SpecError, UnknownNameError
 from dse.ports import Request
-from evaluators.accuracy import AccuracyEvaluator, make_evaluator
+from evaluators.accuracy import AccuracyEvaluator
 from evaluators.registry import Places
+from evaluators.tasks import make_evaluator
 from tests.evaluators.fake_network import TinyNetwork
 
 _DESIGNS: list[Choices | None] = [
@@ -110,4 +111,4 @@ def test_metric_that_is_not_finite_is_an_error() -> None:
 
 def test_shape_only_workload_has_nothing_to_measure(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="'mohaq-sru' is shape-only"):
-        make_evaluator("mohaq-sru", {}, Places(home=tmp_path))
+        make_evaluator("mohaq-sru", {}, Places(home=tmp_path), tmp_path)

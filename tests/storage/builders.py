@@ -6,8 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, update
 
-from dse.design import Design, Evaluation
-from dse.ports import Foundation, GenerationRecord, Outcome, Proposal, Role, Status
+from dse.design import Beacon, BeaconReading, Design, Evaluation
+from dse.ports import (
+    CurvePoint,
+    Foundation,
+    GenerationRecord,
+    Outcome,
+    Proposal,
+    Retrained,
+    Retraining,
+    Role,
+    Status,
+)
 from dse.spec import JobSpec, spec_from_data
 from storage.engine import reading
 from storage.leases import Lease, claim
@@ -66,6 +76,7 @@ def evaluation(number: int, generation: int, position: int) -> Evaluation:
         metrics={**metrics, **proposal(number).costs},
         feasible=True,
         origin="base",
+        base_error=metrics["error"],
         generation=generation,
         position=position,
         key=f"key-{number}",
@@ -83,6 +94,55 @@ def record(generation: int, front: Iterable[int], *, designs: int = 0) -> Genera
         hypervolume=1.0 + generation / 3,
         front=tuple(design(number).hash for number in front),
         counts={"designs": designs, "measured": designs, "cached": 0, "screened": 0, "failed": 0},
+    )
+
+
+def retraining(number: int) -> Retraining:
+    return Retraining(
+        key=f"retraining-{number}",
+        choices=design(number).choices,
+        arithmetic={},
+        steps=100,
+        seed=7,
+        timeout_s=60.0,
+    )
+
+
+def retrained(number: int, *, digest: str | None = None) -> Outcome:
+    """A retraining of design `number` that brought its error down to 5 %."""
+    curve = (
+        CurvePoint(step=0, loss=None, error=measured(number).metrics["error"]),  # type: ignore[index]
+        CurvePoint(step=50, loss=1.25, error=5.0),
+        CurvePoint(step=100, loss=1 / 3, error=6.0),
+    )
+    made = Retrained(
+        digest=digest or f"{number:064x}", size=2**33 + number, best_step=50, curve=curve
+    )
+    key = f"retraining-{number}"
+    return Outcome(key=key, status=Status.OK, retrained=made, seconds=12.5)
+
+
+def beacon(number: int, of: int, generation: int) -> Beacon:
+    """Beacon `number`, made of design `of`."""
+    return Beacon(
+        number=number,
+        design=design(of),
+        generation=generation,
+        key=f"retraining-{of}",
+        digest=f"{of:064x}",
+    )
+
+
+def served(
+    number: int, generation: int, position: int, *, by: int, error: float = 5.0
+) -> Evaluation:
+    """The evaluation of design `number`, its error being that on the weights of beacon `by`."""
+    found = evaluation(number, generation, position)
+    return replace(
+        found,
+        metrics={**found.metrics, "error": error},
+        origin=f"beacon {by}",
+        beacon=BeaconReading(number=by, distance=2.5, error=error),
     )
 
 

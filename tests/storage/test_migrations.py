@@ -77,6 +77,7 @@ def test_a_database_of_the_first_release_is_upgraded_with_its_rows(
         assert Jobs(connection).get("j1").crashes == 1
         (design,) = Results(connection).evaluations("j1")
         assert (design.metrics, design.feasible) == ({"error": 12.5}, True)
+        assert (design.base_error, design.beacon) == (12.5, None)
         assert [e.design for e in Results(connection).front("j1")] == [design.design]
 
 
@@ -89,8 +90,8 @@ _ROWS_OF_0001 = (
     "INSERT INTO verdict (job_id, key, outcome, attempts, reason) "
     "VALUES ('j1', 'k1', 'LOST', 3, 'exit 9')",
     "INSERT INTO design (id, job_id, role, generation, position, hash, choices, evaluation_key, "
-    "feasible, violation) VALUES (1, 'j1', 'search', 0, 0, 'd', "
-    """'{"w_bits": {"L0": 4}}', 'k3', true, 0.0)""",
+    "origin, feasible, violation) VALUES (1, 'j1', 'search', 0, 0, 'd', "
+    """'{"w_bits": {"L0": 4}}', 'k3', 'base', true, 0.0)""",
     "INSERT INTO metric (design_id, name, value) VALUES (1, 'error', 12.5)",
     "INSERT INTO front (job_id, design_id, entered) VALUES ('j1', 1, 0)",
 )

@@ -9,21 +9,27 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, delete, event, select
 
+from dse.design import Beacon
 from dse.ports import Role
+from storage.beacons import list_beacons
 from storage.engine import make_engine, reading
 from storage.jobs import create_job
 from storage.leases import claim
 from storage.owners import Owner
 from storage.repositories import Jobs, Results
 from storage.run_store import SqlRunStore
-from storage.tables import EvaluationRow, JobRow
+from storage.tables import EvaluationRow, JobRow, RetrainingRow
 from tests.storage.builders import (
     FOUNDATION,
+    beacon,
     design,
     evaluations,
     measured,
     proposals,
     record,
+    retrained,
+    retraining,
+    served,
     spec,
     take,
 )
@@ -48,7 +54,13 @@ def drive(store: SqlRunStore) -> None:
         numbers, front = _GENERATIONS[generation]
         _evaluate(store, Role.SEARCH, generation, numbers)
         ended = record(generation, front, designs=len(numbers))
-        store.finish_generation(ended, evaluations(numbers, generation))
+        found = evaluations(numbers, generation)
+        if generation == 0:
+            store.finish_generation(ended, found)
+            continue
+        beacons = _retrain(store, numbers[0], generation)
+        revised = [served(5, 0, 0, by=1)]
+        store.finish_generation(ended, found, revised=revised, beacons=beacons)
     store.add_test_metrics(Role.SEARCH, {design(9).hash: {"test_error": 1.0}})
     store.add_float_metrics({"test_error": 2.0})
 
@@ -59,6 +71,14 @@ def _evaluate(store: SqlRunStore, role: Role, generation: int, numbers: tuple[in
     for number in numbers:
         if f"key-{number}" not in known:
             store.record(measured(number), split="search", choices=design(number).choices)
+
+
+def _retrain(store: SqlRunStore, number: int, generation: int) -> list[Beacon]:
+    task = retraining(number)
+    if task.key not in store.recall_retrainings([task.key]):
+        store.dispatched([task.key])
+        store.record_retraining(retrained(number), task)
+    return [beacon(1, number, generation)]
 
 
 @pytest.mark.slow
@@ -104,6 +124,7 @@ def _run(engine: Engine) -> object:
     with engine.begin() as connection:
         connection.execute(delete(JobRow))
         connection.execute(delete(EvaluationRow))
+        connection.execute(delete(RetrainingRow))
     job_id = create_job(engine, spec())
     _drive(engine, job_id)
     return _results(engine, job_id)
@@ -165,5 +186,6 @@ def _results(engine: Engine, job_id: str) -> object:
             results.hypervolumes(job_id),
             [(e.kind, e.data) for e in events if e.kind != "job.state"],
             keys,
+            list_beacons(connection, job_id),
             (job.float_metrics, job.reference_point, job.generation),
         )

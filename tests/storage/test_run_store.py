@@ -22,6 +22,8 @@ from tests.storage.builders import (
     measured,
     proposals,
     record,
+    retrained,
+    retraining,
     run_generation,
     spec,
     take,
@@ -78,8 +80,19 @@ def test_a_state_of_a_newer_format_is_refused(engine: Engine, store: SqlRunStore
     with engine.begin() as connection:
         connection.execute(text("UPDATE generation SET format_version=2"))
 
-    with pytest.raises(StoreError, match="generation 0 has state format 2.* formats up to 1"):
-        store.last_generation()
+    for read in (store.last_generation, store.states):
+        with pytest.raises(StoreError, match="generation 0 has state format 2.* formats up to 1"):
+            read()
+
+
+def test_states_are_those_of_finished_generations_in_order(store: SqlRunStore) -> None:
+    assert store.states() == []
+
+    run_generation(store, 0, [5, 3], [5])
+    run_generation(store, 1, [7], [5])
+    store.propose(Role.SEARCH, 2, proposals([2]))
+
+    assert store.states() == [record(0, []).state, record(1, []).state]
 
 
 def test_genomes_are_those_of_finished_generations_in_order(store: SqlRunStore) -> None:
@@ -206,51 +219,6 @@ def test_another_result_under_a_key_raises_the_alarm_and_the_first_stands(
     assert store.recall(["key-1"]) == {"key-1": {"error": 25.0}}
 
 
-def test_a_verdict_holds_for_its_job_alone(
-    engine: Engine, store: SqlRunStore, open_store: OpenStore
-) -> None:
-    other = open_store(take(engine, create_job(engine, spec())))
-    slow = Outcome(key="key-1", status=Status.TIMEOUT, reason="600 s")
-    store.record(slow, split="search", choices=design(1).choices)
-    store.record(Outcome(key="key-2", status=Status.LOST), split="search", choices=None)
-
-    assert store.verdicts(["key-1", "key-2", "key-3"]) == {
-        "key-1": "TIMEOUT: 600 s",
-        "key-2": "LOST: no reason given",
-    }
-    assert other.verdicts(["key-1", "key-2"]) == {}
-    assert store.recall(["key-1"]) == {}
-
-
-def test_a_verdict_stands_whatever_another_job_measures(
-    engine: Engine, store: SqlRunStore, open_store: OpenStore
-) -> None:
-    other = open_store(take(engine, create_job(engine, spec())))
-    slow = Outcome(key="key-1", status=Status.TIMEOUT, reason="600 s")
-    store.record(slow, split="search", choices=None)
-    other.record(measured(1), split="search", choices=None)
-
-    assert store.recall(["key-1"]) == {}
-    assert store.verdicts(["key-1"]) == {"key-1": "TIMEOUT: 600 s"}
-    assert other.recall(["key-1"]) == {"key-1": {"error": 25.0}}
-
-
-def test_verdicts_count_attempts_and_a_measurement_lifts_them(
-    engine: Engine, store: SqlRunStore
-) -> None:
-    for reason in ("exit 1", "exit 9"):
-        failed = Outcome(key="key-1", status=Status.FAILED, reason=reason)
-        store.record(failed, split="search", choices=None)
-    with reading(engine) as connection:
-        attempts = connection.scalar(text("SELECT attempts FROM verdict"))
-    assert (attempts, store.verdicts(["key-1"])) == (2, {"key-1": "FAILED: exit 9"})
-
-    store.record(measured(1), split="search", choices=None)
-
-    assert store.verdicts(["key-1"]) == {}
-    assert store.recall(["key-1"]) == {"key-1": {"error": 25.0}}
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_figures_that_are_not_finite_are_refused(
     engine: Engine, store: SqlRunStore, value: float
@@ -358,6 +326,11 @@ _WRITES: dict[str, Callable[[SqlRunStore], object]] = {
     "finish_generation": lambda s: s.finish_generation(record(1, [1]), []),
     "add_test_metrics": lambda s: s.add_test_metrics(Role.SEARCH, {design(1).hash: {"x": 1.0}}),
     "note": lambda s: s.note("kind", {}),
+    "record_retraining": lambda s: s.record_retraining(retrained(9), retraining(9)),
+    "record a verdict on a retraining": lambda s: s.record_retraining(
+        Outcome(key="retraining-9", status=Status.FAILED), retraining(9)
+    ),
+    "lose_beacon": lambda s: s.lose_beacon(1, "gone"),
     "dispatched": lambda s: s.dispatched(["key-9"]),
     "died": lambda s: s.died("key-9", alone=True),
 }

@@ -91,7 +91,7 @@ function follow() {
   if (!url || document.hidden) return leave();
   if (source && source.readyState !== EventSource.CLOSED) return;
   source = new EventSource(url);
-  const kinds = ["job.state", "job.request", "generation.finished", "evaluation.poisoned"];
+  const kinds = ["job.state", "job.request", "generation.finished", "evaluation.poisoned", "beacon.lost"];
   for (const kind of kinds) source.addEventListener(kind, () => refresh());
   source.addEventListener("error", () => {
     leave();

@@ -8,8 +8,16 @@ from sqlalchemy import Engine
 
 from api.dashboard.rendering import PLOTLY_VERSION
 from api.marks import CONFIG
+from api.settings import Settings
 from storage.tables import JobState
-from tests.api.stored_runs import add_job, advance, finish, finished_job, take
+from tests.api.stored_runs import (
+    add_job,
+    advance,
+    finish,
+    finished_job,
+    job_with_beacons,
+    take,
+)
 
 BROWSER = {"Accept": "text/html"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> \"'&"
@@ -122,6 +130,30 @@ def test_the_tables_carry_the_front_without_javascript(
     for member in front:
         assert member["hash"][:10] in text
         assert f"{member['metrics']['error']:.4g}" in text
+
+
+def test_beacons_stand_in_a_table_with_their_files(
+    service: httpx.Client, engine: Engine, settings: Settings
+) -> None:
+    job_id = job_with_beacons(engine, settings.home)
+
+    page = load(service, f"/jobs/{job_id}")
+
+    base = f"/v1/jobs/{job_id}/beacons"
+    assert [link for link in page.values("href") if link.startswith(base)] == [f"{base}/1/weights"]
+    assert "4 designs of the search" in page.text
+    for text in ("FAILED: loss is nan", "its file is missing", "mean gain (points)", "base error"):
+        assert text in page.text
+    assert service.get(f"{base}/1/weights").status_code == 200
+
+
+def test_a_search_that_may_make_beacons_has_their_section_from_the_start(
+    service: httpx.Client, engine: Engine, job: str
+) -> None:
+    waiting = add_job(engine, beacons={"enabled": True})
+
+    assert "beacons" in load(service, f"/jobs/{waiting}").values("id")
+    assert "beacons" not in load(service, f"/jobs/{job}").values("id")
 
 
 def test_a_job_without_results_has_a_page(service: httpx.Client, engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """A clock without waiting, answers by script, and a service in memory."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -140,6 +141,42 @@ def evaluation_data(number: int, **fields: object) -> Json:
     }
 
 
+WEIGHTS = b"weights of a beacon" * 100
+
+
+def beacon_data(number: int, **fields: object) -> Json:
+    return {
+        "number": number,
+        "generation": 3,
+        "state": "READY",
+        "hash": f"{number:064x}",
+        "design": {"w_bits": {"L0": 4, "FC": 8}, "a_bits": {"L0": 8, "FC": 8}},
+        "sha256": hashlib.sha256(WEIGHTS).hexdigest(),
+        "size": len(WEIGHTS),
+        "steps": 100,
+        "seed": 1,
+        "best_step": 50,
+        "curve": [
+            {"step": 0, "loss": None, "error": 30.0},
+            {"step": 50, "loss": 1.5, "error": 21.5},
+        ],
+        "base_error": 30.0,
+        "error": 21.5,
+        "served": 4,
+        "mean_gain": 7.25,
+        "reason": None,
+        "seconds": 9.5,
+        **fields,
+    }
+
+
+def failed_beacon(number: int) -> Json:
+    unknown = ("sha256", "size", "steps", "seed", "best_step", "error", "mean_gain", "seconds")
+    return beacon_data(
+        number, state="FAILED", reason="FAILED: loss is [nan]", curve=[], served=0
+    ) | (dict.fromkeys(unknown))
+
+
 def event_data(seq: int, kind: str = "generation.finished", **data: object) -> Json:
     return {"seq": seq, "kind": kind, "at": "2026-05-01T12:00:00Z", "data": data}
 
@@ -181,6 +218,9 @@ class FakeService:
     events: dict[str, list[Json]] = field(default_factory=dict)
     requests: list[httpx.Request] = field(default_factory=list)
     outcome: str = "SUCCEEDED"
+    front_items: list[Json] = field(
+        default_factory=lambda: [evaluation_data(1), evaluation_data(2)]
+    )
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -223,9 +263,8 @@ class FakeService:
         return streamed(*(wire(event) for event in events if event["seq"] > after))
 
     def front(self, body: Json, id: str) -> httpx.Response:
-        items = [evaluation_data(1), evaluation_data(2)]
         objectives = ["error", "speedup"]
-        page = {"items": items, "next_page_token": None, "objectives": objectives}
+        page = {"items": self.front_items, "next_page_token": None, "objectives": objectives}
         return httpx.Response(200, json=page)
 
     def evaluations(self, body: Json, id: str) -> httpx.Response:
@@ -233,6 +272,15 @@ class FakeService:
 
     def baselines(self, body: Json, id: str) -> httpx.Response:
         return pages([evaluation_data(9, label="uniform w4a8")])[0]
+
+    def beacons(self, body: Json, id: str) -> httpx.Response:
+        return pages([beacon_data(1), failed_beacon(2)])[0]
+
+    def weights(self, body: Json, id: str, number: str) -> httpx.Response:
+        if number != "1":
+            return problem(404, "not_found", detail=f"beacon {number} has no weights")
+        digest = hashlib.sha256(WEIGHTS).hexdigest()
+        return httpx.Response(200, content=WEIGHTS, headers={"ETag": f'"{digest}"'})
 
     def generations(self, body: Json, id: str) -> httpx.Response:
         counts = {"designs": 4, "measured": 3, "cached": 0, "screened": 1, "failed": 0}
@@ -277,6 +325,8 @@ _ROUTES: dict[tuple[str, str], Callable[..., httpx.Response]] = {
     ("GET", f"{_JOB}/front"): FakeService.front,
     ("GET", f"{_JOB}/evaluations"): FakeService.evaluations,
     ("GET", f"{_JOB}/baselines"): FakeService.baselines,
+    ("GET", f"{_JOB}/beacons"): FakeService.beacons,
+    ("GET", f"{_JOB}/beacons/(?P<number>[0-9]+)/weights"): FakeService.weights,
     ("GET", f"{_JOB}/generations"): FakeService.generations,
     ("POST", f"{_JOB}:clone"): FakeService.clone,
     ("POST", f"{_JOB}:(?P<action>cancel|pause|resume|extend)"): FakeService.act,

@@ -70,3 +70,25 @@ def test_front_is_a_sequence() -> None:
     assert [e.position for e in FRONT[:1]] == [2]
     assert FRONT[:1].objectives == FRONT.objectives
     assert repr(FRONT) == "<Front of 2 designs, objectives error, speedup>"
+
+
+def test_what_both_weights_gave_stands_in_the_table_where_a_beacon_was_used() -> None:
+    reading = {"number": 3, "distance": 2.5, "error": 21.0}
+    told = {"origin": "beacon 3", "base_error": 30.0, "beacon": reading}
+    front = Front(
+        [
+            Evaluation.model_validate(evaluation_data(1, **told)),
+            Evaluation.model_validate(evaluation_data(2, base_error=22.0, beacon=None)),
+        ],
+        objectives=["error", "speedup"],
+    )
+
+    assert front.columns[2:7] == (
+        *("origin", "base_error", "beacon", "beacon_distance", "beacon_error"),
+    )
+    assert [row[2:7] for row in front.rows()] == [
+        ("beacon 3", 30.0, 3, 2.5, 21.0),
+        ("base", 22.0, None, None, None),
+    ]
+    assert front[0].beacon is not None
+    assert (front[0].beacon.number, front[0].beacon.distance) == (3, 2.5)

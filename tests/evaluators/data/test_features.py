@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
+import torch
 
-from evaluators.data.features import INPUTS, Framing, log_mel
+from evaluators.data.features import (
+    INPUTS,
+    TELEPHONE,
+    WIDE,
+    Framing,
+    log_mel,
+    quick_log_mel,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +62,17 @@ def test_tone_is_loudest_in_the_mel_that_covers_it() -> None:
     loudest = log_mel(rising, 22050)[:, : INPUTS // 2].argmax(axis=1)
 
     assert loudest[1] < loudest[len(loudest) // 2] < loudest[-2]
+
+
+@pytest.mark.parametrize("rate_hz", [22050, 16000])
+def test_quick_features_are_the_others_but_for_rounding(rate_hz: int) -> None:
+    audio = np.random.default_rng(0).standard_normal(20000, dtype=np.float32)
+
+    quick = quick_log_mel(torch.from_numpy(audio), rate_hz, WIDE)
+
+    np.testing.assert_allclose(quick.numpy(), log_mel(audio, rate_hz), atol=1e-4)
+
+
+def test_quick_features_of_short_audio_have_no_frame() -> None:
+    assert quick_log_mel(torch.ones(279), 8000, TELEPHONE).shape == (0, INPUTS)
+    assert quick_log_mel(torch.ones(280), 8000, TELEPHONE).shape == (1, INPUTS)

@@ -112,6 +112,25 @@ def test_shape_counts_every_parameter_of_the_model() -> None:
     assert network.elementwise_operations == 16_384
 
 
+def test_sizes_may_be_others() -> None:
+    network = shape(80, 11, hidden=96, projected=64)
+    model = SruTagger(inputs=80, classes=11, hidden=96, projected=64, generator=generator())
+
+    assert [(layer.name, layer.k, layer.n) for layer in network.layers] == [
+        ("L0", 80, 768),
+        ("P1", 192, 64),
+        ("L1", 64, 576),
+        ("P2", 192, 64),
+        ("L2", 64, 576),
+        ("P3", 192, 64),
+        ("L3", 64, 576),
+        ("FC", 192, 11),
+    ]
+    parameters = sum(p.numel() for p in model.parameters())
+    assert parameters == network.weights + network.vector_parameters
+    assert model(torch.ones(2, 5, 80)).shape == (2, 5, 11)
+
+
 def test_products_are_linear_modules_of_the_shape() -> None:
     model = tagger()
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dse.errors import SpecError
 from dse.ports import silent
-from evaluators.models.sru import SruTagger
-from evaluators.models.training import Chunks, Course, loss, train
+from evaluators.models.sru import Dropout, SruTagger
+from evaluators.models.training import Chunks, Course, FrameLoss, train
 
 
 def utterances(*lengths: int) -> list[tuple[Tensor, Tensor]]:
@@ -59,12 +59,27 @@ def test_learning_rate_warms_up_then_falls_to_its_last_share() -> None:
     assert rates[50:] == sorted(rates[50:], reverse=True)
 
 
+def test_learning_rate_may_fall_along_a_cosine() -> None:
+    course = Course(steps=250, learning_rate=1.0, warmup=50, last_rate=0.0, fall="cosine")
+
+    rates = [course.rate(step) for step in range(50, 250)]
+
+    assert rates == pytest.approx([(1 + np.cos(np.pi * n / 200)) / 2 for n in range(200)])
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
 def test_short_course_has_a_short_warmup(steps: int) -> None:
     rates = [Course(steps=steps, learning_rate=1.0).rate(step) for step in range(steps)]
 
     assert all(0 < rate <= 1 for rate in rates)
     assert max(rates) == 1.0
+
+
+class Scores(nn.Module):
+    """Features are the scores already."""
+
+    def forward(self, features: Tensor, dropout: Dropout) -> Tensor:
+        return features
 
 
 def test_loss_is_smoothed_cross_entropy_over_all_frames() -> None:
@@ -74,7 +89,8 @@ def test_loss_is_smoothed_cross_entropy_over_all_frames() -> None:
 
     expected = -(target * scores.log_softmax(-1)).sum(-1).mean()
 
-    torch.testing.assert_close(loss(scores, labels, smoothing=0.1), expected)
+    found = FrameLoss(smoothing=0.1)(Scores(), (scores, labels), torch.Generator())
+    torch.testing.assert_close(found, expected)
 
 
 def trained(global_seed: int) -> tuple[dict[str, Tensor], list[tuple[str, int, int]]]:
@@ -91,6 +107,7 @@ def trained(global_seed: int) -> tuple[dict[str, Tensor], list[tuple[str, int, i
         model,
         Chunks(corpus, size=2).batches(np.random.default_rng(0)),
         Course(steps=2),
+        loss=FrameLoss(),
         generator=random,
         progress=lambda label, done, total: told.append((label, done, total)),
     )
@@ -116,6 +133,7 @@ def test_training_learns_a_simple_rule() -> None:
         model,
         chunks.batches(np.random.default_rng(0)),
         Course(steps=25, learning_rate=1e-2),
+        loss=FrameLoss(),
         generator=random,
         progress=silent,
     )

@@ -1,4 +1,4 @@
-"""Requests, and evaluators that a pool's process loads by name. Loads no torch."""
+"""Tasks, and evaluators that a pool's process loads by name. Loads no torch."""
 
 import os
 import signal
@@ -11,13 +11,18 @@ from typing import NoReturn
 
 from dse.design import Choices
 from dse.errors import EvaluationError
-from dse.ports import Outcome, Pool, Request
-
-Evaluate = Callable[[Request], Mapping[str, float]]
+from dse.ports import CurvePoint, Outcome, Pool, Progress, Request, Retrained, Retraining, Task
+from evaluators.pools.attempt import Evaluate
 
 
 def request(key: str, choices: Choices | None = None, *, timeout_s: float = 60.0) -> Request:
     return Request(key=key, choices=choices, arithmetic={}, split="search", timeout_s=timeout_s)
+
+
+def retraining(key: str, choices: Choices, *, timeout_s: float = 60.0) -> Retraining:
+    return Retraining(
+        key=key, choices=choices, arithmetic={}, steps=3, seed=1, timeout_s=timeout_s
+    )
 
 
 def collect(pool: Pool, count: int) -> dict[str, Outcome]:
@@ -40,26 +45,32 @@ class Unpicklable(Exception):
 
 
 def echo() -> Evaluate:
-    """Answer with the length of the key; a design's sum if it has one."""
+    """Answer with the length of the key, or a design's sum if it has one: as an error, or as
+    weights of that size."""
     return _echo
 
 
 def obedient(folder: str = ".") -> Evaluate:
-    """Do what the request's key says: "echo-…", "raise-…", "nan-…", "sleep-SECONDS-…"."""
+    """Do what the task's key says: "echo-…", "raise-…", "nan-…", "sleep-SECONDS-…"."""
 
-    def evaluate(request: Request) -> Mapping[str, float]:
-        order, _, rest = request.key.partition("-")
+    def evaluate(task: Task, progress: Progress) -> Mapping[str, float] | Retrained:
+        order, _, rest = task.key.partition("-")
         if order == "sleep":
             time.sleep(float(rest.partition("-")[0]))
         elif order in _DEEDS:
             _DEEDS[order]()
         elif order == "once":
-            _die_the_first_time(Path(folder) / request.key)
+            _die_the_first_time(Path(folder) / task.key)
         elif order == "nan":
             return {"error": float("nan")}
         elif order == "pid":
             return {"error": float(os.getpid())}
-        return _echo(request)
+        elif order == "tell":
+            for done in range(1, 1001):
+                progress("telling", done, 1000)
+        elif order == "work":
+            _work_on(progress)
+        return _echo(task, progress)
 
     return evaluate
 
@@ -77,10 +88,22 @@ def dying_once(folder: str) -> Evaluate:
     return _echo
 
 
-def _echo(request: Request) -> Mapping[str, float]:
-    choices = request.choices or {}
+def _echo(task: Task, progress: Progress) -> Mapping[str, float] | Retrained:
+    choices = task.choices or {}
     total = sum(value for values in choices.values() for value in values.values())
-    return {"error": float(total or len(request.key))}
+    if isinstance(task, Retraining):
+        point = CurvePoint(step=task.steps, loss=0.5, error=float(total))
+        return Retrained(digest="0" * 64, size=total, best_step=task.steps, curve=(point,))
+    return {"error": float(total or len(task.key))}
+
+
+def _work_on(progress: Progress) -> NoReturn:
+    end, done = time.monotonic() + 60, 0
+    while time.monotonic() < end:
+        done += 1
+        progress("working", done, 10_000)
+        time.sleep(0.01)
+    raise AssertionError("nobody stopped it")
 
 
 def _die_the_first_time(mark: Path) -> None:

@@ -7,11 +7,14 @@ from contextlib import closing
 import pytest
 
 from dse.design import Choices, Design
-from dse.ports import Pool, Status
+from dse.errors import FencedOutError, Interrupted, StoreUnavailableError
+from dse.ports import CurvePoint, Pool, Report, Retrained, Status
 from evaluators.pools.inline import InlinePool
 from evaluators.pools.processes import ProcessPool
 from tests.evaluators.fake_network import TinyNetwork, tiny_evaluator
-from tests.evaluators.pools.fakes import collect, obedient, request
+from tests.evaluators.pools.fakes import collect, obedient, request, retraining
+
+STOPS = (Interrupted("stopped"), FencedOutError("taken over"), StoreUnavailableError("away"))
 
 
 def _inline() -> Pool:
@@ -56,6 +59,70 @@ def test_frozen_choices_are_taken_as_they_are(pool: Pool) -> None:
     pool.submit([request("echo", Design({"w_bits": {"a": 4, "b": 3}}).choices)])
 
     assert collect(pool, 1)["echo"].metrics == {"error": 7.0}
+
+
+def test_retraining_is_answered_with_its_weights(pool: Pool) -> None:
+    design = Design({"w_bits": {"a": 4, "b": 3}})
+
+    pool.submit([request("echo-1", design.choices), retraining("echo-2", design.choices)])
+    found = collect(pool, 2)
+
+    assert found["echo-1"].retrained is None
+    assert found["echo-2"].status is Status.OK
+    assert found["echo-2"].metrics is None
+    curve = (CurvePoint(step=3, loss=0.5, error=7.0),)
+    assert found["echo-2"].retrained == Retrained(
+        digest="0" * 64, size=7, best_step=3, curve=curve
+    )
+
+
+def test_retraining_fails_and_times_out_as_a_request_does(pool: Pool) -> None:
+    pool.submit([retraining("raise-1", {}), retraining("sleep-0.4", {}, timeout_s=0.2)])
+    found = collect(pool, 2)
+
+    assert found["raise-1"].reason == "ValueError: bits must be 2..8, got 9"
+    assert found["sleep-0.4"].status is Status.TIMEOUT
+    assert found["raise-1"].retrained is found["sleep-0.4"].retrained is None
+
+
+def test_reports_tell_how_far_tasks_are_once(pool: Pool) -> None:
+    pool.submit([retraining("tell-1", {}), request("echo-1")])
+    collect(pool, 2)
+
+    (report,) = pool.reports()
+
+    assert (report.key, report.label, report.total) == ("tell-1", "telling", 1000)
+    assert 1 <= report.done <= 1000
+    assert pool.reports() == []
+
+
+def test_cancel_drops_reports_too(pool: Pool) -> None:
+    pool.submit([retraining("tell-1", {})])
+    collect(pool, 1)
+
+    pool.cancel()
+
+    assert pool.reports() == []
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: type(stop).__name__)
+def test_whoever_watches_an_inline_pool_can_leave_it_at_once(stop: Exception) -> None:
+    told = []
+
+    def watch(label: str, done: int, total: int) -> None:
+        told.append((label, done, total))
+        if len(told) == 3:
+            raise stop
+
+    with closing(InlinePool(obedient(), watch=watch)) as pool:
+        pool.submit([retraining("tell-1", {}), request("echo-1")])
+
+        with pytest.raises(type(stop)):
+            pool.poll(1.0)
+
+        assert told == [("telling", done, 1000) for done in (1, 2, 3)]
+        assert pool.reports() == [Report(key="tell-1", label="telling", done=3, total=1000)]
+        assert set(collect(pool, 2)) == {"tell-1", "echo-1"}
 
 
 @pytest.mark.parametrize(

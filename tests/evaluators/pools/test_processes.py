@@ -14,7 +14,7 @@ import pytest
 from dse.errors import EvaluationError, SpecError
 from dse.ports import Status
 from evaluators.pools.processes import ProcessPool, available_cores
-from tests.evaluators.pools.fakes import collect, request
+from tests.evaluators.pools.fakes import collect, request, retraining
 
 _FAKES = "tests.evaluators.pools.fakes"
 
@@ -122,6 +122,40 @@ def test_cancel_ends_stubborn_children_within_two_seconds(pool: ProcessPool) -> 
 
     assert time.monotonic() - started < 2.0
     assert pool.poll(0.0) == []
+
+
+def test_cancel_ends_a_retraining_within_two_seconds(pool: ProcessPool) -> None:
+    pool.submit([retraining("work-1", {})])
+    while not pool.reports():
+        pool.poll(0.05)
+
+    started = time.monotonic()
+    pool.cancel()
+
+    assert time.monotonic() - started < 2.0
+    assert pool.poll(0.0) == []
+    assert pool.reports() == []
+
+
+def test_child_tells_at_most_twice_a_second(pool: ProcessPool) -> None:
+    pool.submit([retraining("work-1", {})])
+    while not (reports := pool.reports()):
+        pool.poll(0.05)
+    end = time.monotonic() + 1.1
+    while time.monotonic() < end:
+        pool.poll(0.05)
+        reports += pool.reports()
+
+    assert 2 <= len(reports) <= 4
+    assert [report.done for report in reports] == sorted({report.done for report in reports})
+
+
+def test_outcome_behind_a_report_is_taken_though_time_has_run_out(pool: ProcessPool) -> None:
+    pool.warm()
+    pool.submit([retraining("tell-1", {}, timeout_s=0.5)])
+    time.sleep(0.7)
+
+    assert collect(pool, 1)["tell-1"].status is Status.OK
 
 
 def test_cancel_ends_what_the_children_have_started(pool: ProcessPool) -> None:

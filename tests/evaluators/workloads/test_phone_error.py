@@ -1,50 +1,9 @@
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from evaluators.data.phones import SILENCE
 from evaluators.data.utterances import Utterance
-from evaluators.workloads.phone_error import batches, decode, edit_distances, measure
-
-phone_lists = st.lists(st.integers(1, 4), max_size=9)
-
-
-def levenshtein(a: list[int], b: list[int]) -> int:
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, start=1):
-        before, row = row, [i]
-        for j, y in enumerate(b, start=1):
-            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y)))
-    return row[-1]
-
-
-def padded(rows: list[list[int]]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    width = max((len(row) for row in rows), default=0)
-    return np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64).reshape(
-        len(rows), width
-    )
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(phone_lists, phone_lists), min_size=1, max_size=6))
-def test_edit_distances_are_levenshteins(pairs: list[tuple[list[int], list[int]]]) -> None:
-    references = padded([a for a, _ in pairs])
-    guesses = padded([b for _, b in pairs])
-
-    distances = edit_distances(references, guesses)
-
-    assert distances.tolist() == [levenshtein(a, b) for a, b in pairs]
-
-
-def test_decoding_merges_runs_then_drops_silence_and_padding() -> None:
-    s = SILENCE
-    guesses = np.array([[s, 5, 5, s, 5, 6, 6], [7, 7, 7, s, s, 9, 9], [s, s, s, s, s, s, s]])
-    inside = np.array([[True] * 7, [True] * 5 + [False] * 2, [True] * 7])
-
-    assert decode(guesses, inside).tolist() == [[5, 5, 6], [7, -1, -1], [-1, -1, -1]]
+from evaluators.workloads.phone_error import batches, measure
 
 
 def utterance(labels: list[int], phones: list[int]) -> Utterance:

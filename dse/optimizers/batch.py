@@ -1,0 +1,65 @@
+"""The genomes of one generation, all of them new to the search."""
+
+from collections.abc import Container
+from typing import final
+
+import numpy as np
+
+from dse.ports import IntArray
+from dse.randomness import generator
+
+ATTEMPTS = 50
+
+
+@final
+class Batch:
+    """Genomes of one generation, without repeats of each other or of earlier ones.
+
+    Args:
+        size: how many are wanted.
+        upper: the last choice of each gene, counted from 0: (n_genes,).
+        seen: bytes of the genomes told before.
+    """
+
+    def __init__(self, size: int, upper: IntArray, seen: Container[bytes]) -> None:
+        self._size = size
+        self._upper = upper
+        self._seen = seen
+        self._rows: dict[bytes, IntArray] = {}
+
+    @property
+    def missing(self) -> int:
+        return self._size - len(self._rows)
+
+    def take(self, genomes: IntArray) -> None:
+        """Keep the genomes (n, n_genes) that are new, in order, while there is room."""
+        for row in np.ascontiguousarray(genomes, dtype=np.int64):
+            if self.missing and (key := row.tobytes()) not in self._seen:
+                self._rows.setdefault(key, row)
+
+    def fill(self, rng: np.random.Generator) -> None:
+        """Draw what is missing uniformly; less when the space seems exhausted."""
+        for _ in range(ATTEMPTS):
+            if self.missing:
+                shape = (max(self.missing, 8), len(self._upper))
+                self.take(rng.integers(0, self._upper + 1, size=shape))
+
+    def genomes(self) -> IntArray:
+        """Return what was kept: (n, n_genes)."""
+        rows = list(self._rows.values())
+        return np.stack(rows) if rows else no_genomes(len(self._upper))
+
+
+def no_genomes(n_genes: int) -> IntArray:
+    return np.zeros((0, n_genes), dtype=np.int64)
+
+
+def opening(upper: IntArray, *, size: int, seed: int, first: IntArray) -> IntArray:
+    """Return the genomes of generation 0: `first`, all of them, and random ones up to `size`.
+
+    Every algorithm opens with the same designs at one seed, so that comparisons are paired.
+    """
+    batch = Batch(max(size, len(first)), upper, frozenset())
+    batch.take(first)
+    batch.fill(generator(seed, "nsga2.ask", 0))
+    return batch.genomes()

@@ -1,0 +1,72 @@
+"""The file of a beacon's weights: safetensors of a state dict, with what using it takes.
+
+Everything beside the tensors is one JSON document in the metadata: several entries would come out
+in an order of their own, and the file would not be the same twice.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dse.design import canonical_json
+from dse.errors import WeightsError
+from evaluators.quantizers.calibration import FrozenRange
+
+_FORMAT = "beacon-dse beacon 1"
+_ENTRY = "beacon"
+_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BeaconWeights:
+    """What a retraining leaves.
+
+    Attributes:
+        state: the network's state dict, its products in float: the shadow weights.
+        ranges: layer -> range of its input, behind the layers before it at the beacon's own
+            widths: what its neighbours' inputs look like too.
+        about: where it comes from: JSON data ("workload", "network", "design", …).
+    """
+
+    state: Mapping[str, Tensor]
+    ranges: Mapping[str, FrozenRange]
+    about: Mapping[str, object]
+
+
+def dump_beacon(weights: BeaconWeights) -> bytes:
+    """Return the file: the same weights give the same bytes."""
+    ranges = {
+        layer: {"peak": r.peak, "thresholds": {str(b): t for b, t in r.thresholds.items()}}
+        for layer, r in weights.ranges.items()
+    }
+    told = canonical_json({"format": _FORMAT, "ranges": ranges, "about": dict(weights.about)})
+    tensors = {name: tensor.detach().contiguous() for name, tensor in weights.state.items()}
+    return save(tensors, metadata={_ENTRY: told})
+
+
+def load_beacon(document: bytes) -> BeaconWeights:
+    """Read a file.
+
+    Raises:
+        WeightsError: it is no beacon's file, or a newer release wrote it.
+    """
+    try:
+        length = int.from_bytes(document[:_LENGTH_BYTES], "little")
+        header = json.loads(document[_LENGTH_BYTES : _LENGTH_BYTES + length])
+        told = json.loads(header["__metadata__"][_ENTRY])
+        if told["format"] != _FORMAT:
+            raise WeightsError(f"beacon weights must be {_FORMAT!r}, got {told['format']!r}")
+        ranges = {
+            layer: FrozenRange(
+                thresholds={int(bits): float(t) for bits, t in one["thresholds"].items()},
+                peak=float(one["peak"]),
+            )
+            for layer, one in told["ranges"].items()
+        }
+        return BeaconWeights(state=load(document), ranges=ranges, about=told["about"])
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"the file holds no beacon weights: {error}") from error

@@ -1,0 +1,240 @@
+"""Quantization-aware retraining: the network's own training, seen through a design's widths.
+
+Shadow weights in float, a forward pass through quantized weights and activations, straight-through
+gradients (BinaryConnect style, as MOHAQ, arXiv 2108.01192, retrains its beacons).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dse.design import Design
+from dse.errors import EvaluationError
+from dse.ports import CurvePoint, Progress, Retrained, Retraining
+from evaluators.checkpoints import Checkpoint, Checkpoints
+from evaluators.data.vault import Vault
+from evaluators.models.training import Course
+from evaluators.network import Batch, Lessons, Trainable
+from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
+from evaluators.quantizers.behind import quantized_at, ranges_behind
+from evaluators.quantizers.calibration import FrozenRange, TensorRange
+from evaluators.quantizers.layers import Widths
+from evaluators.quantizers.requests import read_widths
+from evaluators.quantizers.straight_through import ShadowModel
+
+_LABEL = "retraining"
+# Behind 2-bit inputs the float run's ranges are far off (docs/decisions/0005-beacons.md).
+_ROUNDS, _ROUNDS_IN_TRAINING = 2, 1
+_SAMPLES, _SAMPLES_IN_TRAINING = 32, 16
+_BATCH_DRAW = 20
+
+State = Mapping[str, Tensor]
+
+
+@final
+class Retrainer:
+    """Retrains one network at designs.
+
+    Weights depend on the network and the task alone, on one kind of processor: not on earlier
+    tasks, and not on being killed and resumed.
+    """
+
+    def __init__(self, network: Trainable, *, vault: Vault, scratch: Path) -> None:
+        """Take a prepared network.
+
+        Args:
+            vault: where weights go.
+            scratch: folder for checkpoints, from which a killed task is resumed.
+        """
+        self._network = network
+        self._vault = vault
+        self._checkpoints = Checkpoints(scratch)
+        self._lessons: Lessons | None = None
+
+    def retrain(self, task: Retraining, progress: Progress) -> Retrained:
+        """Retrain at the task's design; the weights of least error on the search split are left
+        in the vault.
+
+        Raises:
+            SpecError, UnknownNameError: a design or arithmetic that cannot be obeyed.
+            EvaluationError: the loss is not finite.
+            CacheError: a file cannot be written.
+        """
+        torch.set_num_threads(1)
+        widths = read_widths(task.choices, task.arithmetic, self._network.shape.names)
+        if self._lessons is None:
+            self._lessons = self._network.lessons(progress)
+        run = _Run(self._network, self._lessons, task, widths)
+        stored = self._checkpoints.load(task.key)
+        if stored is not None:
+            run.resume(stored)
+        while run.step < task.steps:
+            run.advance(progress)
+            self._checkpoints.save(task.key, run.checkpoint())
+        best = run.best
+        document = dump_beacon(
+            BeaconWeights(
+                state=best.state,
+                ranges=run.frozen_ranges(best.state),
+                about=self._about(task, best.step),
+            )
+        )
+        retrained = Retrained(
+            digest=self._vault.write(document),
+            size=len(document),
+            best_step=best.step,
+            curve=tuple(run.curve),
+        )
+        self._checkpoints.drop(task.key)
+        return retrained
+
+    def _about(self, task: Retraining, step: int) -> dict[str, object]:
+        return {
+            "workload": self._network.name,
+            "params": dict(self._network.params),
+            "network": self._network.digest,
+            "design": Design(task.choices).to_json(),
+            "steps": task.steps,
+            "step": step,
+            "seed": task.seed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    step: int
+    error: float
+    state: State
+
+
+@final
+class _Run:
+    """A retraining under way, from one look at the search split to the next."""
+
+    def __init__(
+        self, network: Trainable, lessons: Lessons, task: Retraining, widths: dict[str, Widths]
+    ) -> None:
+        self._network = network
+        self._lessons = lessons
+        self._task = task
+        self._widths = widths
+        self._model = network.model()
+        self._shadow = ShadowModel(self._model, widths)
+        self._course = Course(
+            steps=task.steps,
+            learning_rate=lessons.learning_rate,
+            warmup=lessons.warmup,
+            last_rate=lessons.last_rate,
+        )
+        self._noise = torch.Generator().manual_seed(task.seed)
+        self._batches = self._drawn()
+        self._adam = torch.optim.Adam(self._model.parameters(), lr=lessons.learning_rate)
+        self.step = 0
+        self.curve: list[CurvePoint] = []
+        self.best = self._look(None)
+
+    def advance(self, progress: Progress) -> None:
+        """Train up to the next look, and look."""
+        end = min(self.step + self._lessons.look, self._task.steps)
+        total = 0.0
+        begun = self.step
+        for step in range(begun, end):
+            self._fit(step, anew=step == begun)
+            total += self._take(step)
+            self.step = step + 1
+            progress(_LABEL, self.step, self._task.steps)
+        found = self._look(total / (end - begun))
+        if found.error < self.best.error:
+            self.best = found
+
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            step=self.step,
+            curve=list(self.curve),
+            best_step=self.best.step,
+            best=self.best.state,
+            model=_copy(self._model),
+            adam=self._adam.state_dict()["state"],
+            noise=self._noise.get_state(),
+        )
+
+    def resume(self, stored: Checkpoint) -> None:
+        """Go on where a checkpoint stands."""
+        self._model.load_state_dict(stored.model)
+        groups = self._adam.state_dict()["param_groups"]
+        self._adam.load_state_dict({"state": stored.adam, "param_groups": groups})
+        self._noise.set_state(stored.noise)
+        for _ in range(stored.step):
+            next(self._batches)
+        self.step = stored.step
+        self.curve = list(stored.curve)
+        error = next(point.error for point in self.curve if point.step == stored.best_step)
+        self.best = _Best(stored.best_step, error, stored.best)
+
+    def frozen_ranges(self, state: State) -> dict[str, FrozenRange]:
+        """Return the ranges that a beacon's file keeps, from more samples than in training."""
+        found = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES)
+        return {layer: one.freeze() for layer, one in found.items()}
+
+    def ranges(self, state: State, *, rounds: int, samples: int) -> dict[str, TensorRange]:
+        """Return the input ranges of weights at the task's widths: a function of the weights
+        alone, so that a resumed run finds what the killed one had."""
+        return ranges_behind(
+            lambda: self._holding(state),
+            self._widths,
+            self._network.calibration()[:samples],
+            rounds=rounds,
+        )
+
+    def _holding(self, state: State) -> nn.Module:
+        model = self._network.model()
+        model.load_state_dict(state)
+        return model
+
+    def _look(self, loss: float | None) -> _Best:
+        """Measure the weights as they are, in the arithmetic that counts."""
+        state = _copy(self._model)
+        ranges = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES_IN_TRAINING)
+        with torch.no_grad():
+            exact = quantized_at(self._holding(state), self._widths, ranges)
+            error = self._network.measure(exact.model, "search")["error"]
+        self.curve.append(CurvePoint(step=self.step, loss=loss, error=error))
+        return _Best(self.step, error, state)
+
+    def _fit(self, step: int, *, anew: bool) -> None:
+        # anew after every look, so that nothing a checkpoint lacks outlives one
+        if anew or step % self._lessons.refit_weights == 0:
+            self._shadow.fit_weights()
+        if anew or step % self._lessons.refit_inputs == 0:
+            self._shadow.fit_inputs(
+                self.ranges(
+                    _copy(self._model), rounds=_ROUNDS_IN_TRAINING, samples=_SAMPLES_IN_TRAINING
+                )
+            )
+
+    def _take(self, step: int) -> float:
+        self._adam.param_groups[0]["lr"] = self._course.rate(step)
+        self._adam.zero_grad(set_to_none=True)
+        loss = self._lessons.loss(self._model, next(self._batches), self._noise)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise EvaluationError(
+                f"retraining: the loss must be finite, got {value} at step {step}"
+            )
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self._model.parameters(), self._lessons.clip)
+        self._adam.step()
+        return value
+
+    def _drawn(self) -> Iterator[Batch]:
+        return self._lessons.batches(np.random.default_rng([self._task.seed, _BATCH_DRAW]))
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

@@ -1,0 +1,55 @@
+"""What a pool's process works with: one network, measured and retrained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast, final
+
+from dse.errors import EvaluationError
+from dse.ports import Progress, Request, Retrained, Task, silent
+from evaluators.accuracy import AccuracyEvaluator
+from evaluators.data.vault import Vault
+from evaluators.network import Network, Trainable
+from evaluators.registry import Places, make_workload
+from evaluators.retraining import Retrainer
+
+
+def make_evaluator(
+    workload: str, params: Mapping[str, object], places: Places, scratch: Path
+) -> "Evaluator":
+    """Make a workload by name and prepare it for the tasks of one job.
+
+    Args:
+        scratch: the job's folder for what is half done.
+
+    Raises:
+        EvaluationError: the workload is a shape without a network.
+    """
+    made = make_workload(workload, params, places)
+    if not made.metrics:
+        raise EvaluationError(f"workload {workload!r} is shape-only: it has no network to run")
+    network = cast(Network, made)
+    network.prepare(silent)
+    return Evaluator(network, vault=Vault(places.beacons), scratch=scratch)
+
+
+@final
+class Evaluator:
+    """Does tasks; an `evaluators.pools.attempt.Evaluate`."""
+
+    def __init__(self, network: Network, *, vault: Vault, scratch: Path) -> None:
+        self._accuracy = AccuracyEvaluator(network, vault)
+        self._retrainer = None
+        if network.trainable:
+            self._retrainer = Retrainer(cast(Trainable, network), vault=vault, scratch=scratch)
+
+    def __call__(self, task: Task, progress: Progress) -> Mapping[str, float] | Retrained:
+        """Measure or retrain.
+
+        Raises:
+            DseError: as `AccuracyEvaluator.evaluate` and `Retrainer.retrain` say.
+        """
+        if isinstance(task, Request):
+            return self._accuracy.evaluate(task)
+        if self._retrainer is None:
+            raise EvaluationError("the workload has no training data: it cannot be retrained")
+        return self._retrainer.retrain(task, progress)

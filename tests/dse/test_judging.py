@@ -1,0 +1,289 @@
+from collections.abc import Callable
+
+import pytest
+
+from dse.beacons import Policy
+from dse.design import Design, Evaluation
+from dse.errors import Interrupted, SpecError, UnknownNameError
+from dse.ports import Outcome, Request, Retraining, Role, Status, Task, silent
+from dse.search import Search
+from tests.fakes import (
+    FakePool,
+    FakeVault,
+    MemoryStore,
+    fake_error,
+    fake_key,
+    fake_problem,
+    fake_retraining_key,
+    good_outcome,
+)
+
+REACH = 4
+BEACONS = {
+    "enabled": True,
+    "distance": REACH,
+    "window": [10, 25],
+    "gates": {"speedup": {"min": 4}},
+    "max_beacons": 3,
+    "steps": 7,
+}
+
+
+def run(
+    store: MemoryStore,
+    pool: FakePool | None = None,
+    vault: FakeVault | None = None,
+    **beacons: object,
+) -> MemoryStore:
+    problem = fake_problem(beacons={**BEACONS, **beacons})
+    Search(
+        problem,
+        pool=pool or FakePool(),
+        store=store,
+        vault=vault or FakeVault(),
+        key=fake_key,
+        retraining_key=fake_retraining_key,
+        progress=silent,
+    ).run()
+    return store
+
+
+def searched(store: MemoryStore) -> list[Evaluation]:
+    return [e for (r, _), rows in store.concluded.items() if r is Role.SEARCH for e in rows]
+
+
+def policy(**beacons: object) -> Policy:
+    return Policy(
+        rules=fake_problem(beacons={**BEACONS, **beacons}).spec.beacons, float_error=10.0
+    )
+
+
+def test_every_design_keeps_the_better_of_its_errors_and_says_both() -> None:
+    rows = [e for e in searched(run(MemoryStore())) if e.measured]
+
+    assert all(e.base_error == fake_error(e.design.choices) for e in rows)
+    for e in rows:
+        known = [e.base_error, *([e.beacon.error] if e.beacon else [])]
+        assert e.metrics["error"] == min(x for x in known if x is not None)
+        assert (e.origin == "base") == (e.metrics["error"] == e.base_error)
+    assert {e.origin for e in rows} >= {"base", "beacon 1"}
+
+
+def test_readings_name_a_beacon_in_reach_and_its_distance() -> None:
+    store = run(MemoryStore(), max_beacons=20)
+
+    for e in searched(store):
+        if e.beacon is not None:
+            its = store.made[e.beacon.number - 1]
+            assert e.beacon.distance == policy().between(e.design, its.design) <= REACH
+
+
+def test_metrics_of_a_design_come_from_one_set_of_weights() -> None:
+    for e in searched(run(MemoryStore())):
+        if e.measured:
+            assert e.metrics["frame_error"] == e.metrics["error"] / 2
+
+
+def test_only_designs_in_the_window_and_through_the_gates_become_beacons() -> None:
+    store = run(MemoryStore())
+
+    assert 0 < len(store.made) <= 3
+    by_hash = {e.design.hash: e for e in searched(store)}
+    for beacon in store.made:
+        its = by_hash[beacon.design.hash]
+        assert its.base_error is not None
+        assert policy().eligible(its.metrics, its.base_error)
+        assert its.beacon is not None
+        assert its.beacon.distance == 0 or its.origin != f"beacon {beacon.number}"
+
+
+def test_beacons_lie_out_of_each_others_reach_and_are_numbered_in_order() -> None:
+    made = run(MemoryStore()).made
+
+    assert [b.number for b in made] == list(range(1, len(made) + 1))
+    assert [b.generation for b in made] == sorted(b.generation for b in made)
+    pairs = [(a, b) for i, a in enumerate(made) for b in made[:i]]
+    assert all(policy().between(a.design, b.design) > REACH for a, b in pairs)
+
+
+def test_survivors_in_reach_of_a_new_beacon_are_judged_again() -> None:
+    store = run(MemoryStore())
+
+    later = [
+        e
+        for e in searched(store)
+        if e.beacon is not None and store.made[e.beacon.number - 1].generation > e.generation
+    ]
+
+    assert later
+
+
+def test_the_front_is_made_of_what_stands_after_judging() -> None:
+    store = run(MemoryStore())
+    feasible = {e.design.hash: e for e in searched(store) if e.feasible}
+
+    front = [feasible[h] for h in store.records[-1].front]
+
+    plain = run(MemoryStore(), enabled=False)
+    for e in front:
+        others = [o for o in feasible.values() if o.metrics["speedup"] >= e.metrics["speedup"]]
+        assert e.metrics["error"] == min(o.metrics["error"] for o in others)
+    assert store.records[-1].hypervolume > plain.records[-1].hypervolume
+
+
+def test_the_test_split_is_looked_at_on_the_weights_that_the_error_came_from() -> None:
+    pool = FakePool()
+    store = run(MemoryStore(), pool)
+
+    front = [e for e in searched(store) if e.design.hash in store.records[-1].front]
+    on_test = {
+        Design(t.choices).hash: t.weights
+        for t in pool.ran
+        if isinstance(t, Request) and t.split == "test" and t.choices and t.weights
+    }
+    from_beacons = {e.design.hash: e for e in front if e.origin != "base"}
+    assert from_beacons
+    for design_hash, e in from_beacons.items():
+        assert e.beacon is not None
+        assert on_test[design_hash] == store.made[e.beacon.number - 1].digest
+        assert store.test[Role.SEARCH, design_hash]["test_error"] == e.metrics["error"] + 0.5
+
+
+def test_no_order_of_arrival_changes_anything() -> None:
+    class Forward(FakePool):
+        def poll(self, timeout_s: float) -> list[Outcome]:
+            self.ran.append(self.waiting.pop(0))
+            return [good_outcome(self.ran[-1])]
+
+    assert run(MemoryStore()).results() == run(MemoryStore(), Forward()).results()
+
+
+def stopping(after: int, ran: list[Task]) -> Callable[[Task], Outcome]:
+    def outcome(task: Task) -> Outcome:
+        if len(ran) > after:
+            raise Interrupted("stop")
+        return good_outcome(task)
+
+    return outcome
+
+
+@pytest.mark.parametrize("after", range(0, 150, 6))
+def test_a_run_stopped_anywhere_and_resumed_equals_an_undisturbed_one(after: int) -> None:
+    undisturbed = run(MemoryStore())
+    store, pool = MemoryStore(), FakePool()
+    pool.outcome = stopping(after, pool.ran)
+    try:
+        run(store, pool)
+    except Interrupted:
+        run(store)
+
+    assert store.results() == undisturbed.results()
+
+
+def test_a_retraining_that_fails_is_told_of_and_everything_goes_on_without() -> None:
+    def outcome(task: Task) -> Outcome:
+        if isinstance(task, Retraining):
+            return Outcome(key=task.key, status=Status.FAILED, reason="the loss is not finite")
+        return good_outcome(task)
+
+    store = run(MemoryStore(), FakePool(outcome))
+
+    assert [b.digest for b in store.made] == [None] * 3
+    assert {b.reason for b in store.made} == {"FAILED: the loss is not finite"}
+    assert {e.origin for e in searched(store) if e.measured} == {"base"}
+    assert len(store.records) == 6
+
+
+def test_lost_weights_are_told_of_and_never_used_again() -> None:
+    vault, pool = FakeVault(), FakePool()
+    store = MemoryStore()
+
+    def outcome(task: Task) -> Outcome:
+        if len(store.records) == 3:
+            vault.lost.update(b.digest for b in store.made if b.digest)
+        return good_outcome(task)
+
+    pool.outcome = outcome
+    run(store, pool, vault)
+
+    assert "beacon.lost" in store.notes
+    lost = [b.number for b in store.made if b.digest is None]
+    assert lost
+    late = [e for e in searched(store) if e.generation >= 4 and e.beacon is not None]
+    assert not {e.beacon.number for e in late if e.beacon} & set(lost)
+
+
+def test_a_design_that_cannot_be_run_on_its_beacon_keeps_its_base_error() -> None:
+    def outcome(task: Task) -> Outcome:
+        if isinstance(task, Request) and task.weights is not None and task.split == "search":
+            return Outcome(key=task.key, status=Status.FAILED, reason="weights are missing")
+        return good_outcome(task)
+
+    store = run(MemoryStore(), FakePool(outcome))
+
+    assert "beacon.unavailable" in store.notes
+    assert {e.origin for e in searched(store) if e.measured} == {"base"}
+
+
+def test_weights_that_the_vault_has_not_are_made_again() -> None:
+    first = run(MemoryStore())
+    store, pool, vault = MemoryStore(), FakePool(), FakeVault()
+    store.retrained, store.measured = dict(first.retrained), dict(first.measured)
+    gone = first.made[0].digest
+    assert gone is not None
+    vault.lost.add(gone)
+
+    class Mending(FakePool):
+        def poll(self, timeout_s: float) -> list[Outcome]:
+            found = super().poll(timeout_s)
+            if any(o.retrained is not None and o.retrained.digest == gone for o in found):
+                vault.lost.discard(gone)
+            return found
+
+    pool = Mending()
+    run(store, pool, vault)
+
+    assert [t.key for t in pool.ran if isinstance(t, Retraining)] == [first.made[0].key]
+    assert store.results() == first.results()
+
+
+def test_the_same_seed_and_steps_name_a_retraining() -> None:
+    pool = FakePool()
+    store = run(MemoryStore(), pool)
+
+    tasks = [t for t in pool.ran if isinstance(t, Retraining)]
+    assert {(t.steps, t.seed) for t in tasks} == {(7, 3)}
+    assert {t.key for t in tasks} == {b.key for b in store.made}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"workload": {"name": "fake-untrainable"}}, SpecError, "fake-untrainable.*training"),
+        (
+            {"beacons": {"enabled": True, "gates": {"error": {"min": 1}}}},
+            SpecError,
+            "gates.*'error'",
+        ),
+        (
+            {"beacons": {"enabled": True, "knob_weights": {"sort": 1}}},
+            UnknownNameError,
+            "knob_weights.*'sort'.*w_bits",
+        ),
+    ],
+)
+def test_beacons_that_cannot_be_are_refused_before_anything_is_queued(
+    changes: dict[str, object], error: type[Exception], says: str
+) -> None:
+    data = {"beacons": {"enabled": True}, **changes}
+
+    with pytest.raises(error, match=says):
+        fake_problem(**data)
+
+
+def test_without_beacons_nothing_is_retrained() -> None:
+    pool = FakePool()
+    store = run(MemoryStore(), pool, enabled=False)
+
+    assert not [t for t in pool.ran if isinstance(t, Retraining)]
+    assert {e.beacon for e in searched(store)} == {None}
