@@ -1,7 +1,8 @@
 """MOHAQ's experiments (arXiv 2108.01192) on this project's own networks and searches.
 
 (a) error against memory; (b) SiLago, three objectives; (c) BitFusion by post-training quantization
-alone; (d) BitFusion with beacons; and (c) again by other algorithms. Population 40, offspring 10,
+alone; (d) BitFusion with beacons; (r) the same with beacons of one step, which have fitted input
+ranges but hardly other weights; and (c) again by other algorithms. Population 40, offspring 10,
 630 designs, no seed designs, error at most 20 points above the float network's.
 
     python -m benchmarks.mohaq --quick                       # one seed of (c) and (d)
@@ -52,12 +53,15 @@ BEACONS: dict[str, Any] = {
 }
 
 
+_BEACONS_OF: Mapping[str, dict[str, Any]] = {"d": BEACONS, "r": {**BEACONS, "steps": 1}}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A search of the study.
 
     Attributes:
-        part: "a", "b", "c", "d", or an algorithm's name: (c) by that algorithm.
+        part: "a", "b", "c", "d", "r", or an algorithm's name: (c) by that algorithm.
         paid: every evaluation is run by this job itself, so that its time can be told.
     """
 
@@ -119,7 +123,7 @@ class Run:
                 {"metric": "memory_mib", "max": float_mib(settings, self) / COMPRESSION},
             ],
             "reference_point": {"error": worst, "speedup": 1.0},
-            "beacons": BEACONS if self.part == "d" else {"enabled": False},
+            "beacons": _BEACONS_OF.get(self.part, {"enabled": False}),
         }
 
 
@@ -208,7 +212,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="one seed of (c) and (d), sru-phones")
     parser.add_argument("--home", type=Path, help="instead of DSE_HOME")
-    parser.add_argument("--parts", nargs="+", default=["d", "c", "b", "a", *ALGORITHMS])
+    parser.add_argument("--parts", nargs="+", default=["d", "c", "r", "b", "a", *ALGORITHMS])
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=WORKLOADS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--report", type=Path, help="write the tables as Markdown")

@@ -56,6 +56,11 @@ def _of_workload(found: Sequence[Found]) -> Json:
         "beacons": [beacon_row(c, d) for c, d in pairs],
         "matched": matched_rows(pairs),
         "made": [row for _, d in pairs for row in made_rows(d)],
+        "ranges": [
+            beacon_row(by["c", s, False], by["r", s, False])
+            for s in seeds
+            if ("c", s, False) in by and ("r", s, False) in by
+        ],
         "algorithms": algorithm_rows(each("c"), {a: each(a) for a in ALGORITHMS}),
         "time": [
             time_row(by["c", s, True], by["d", s, True])
@@ -63,8 +68,9 @@ def _of_workload(found: Sequence[Found]) -> Json:
             if ("c", s, True) in by and ("d", s, True) in by
         ],
     }
-    if len(pairs) > 1:
-        told["beacons"].append(_mean(told["beacons"]))
+    for key in ("beacons", "ranges"):
+        if len(told[key]) > 1:
+            told[key].append(_mean(told[key]))
     return told
 
 
@@ -150,6 +156,7 @@ def made_rows(found: Found) -> list[Json]:
             "w": ",".join(map(str, b["design"]["w_bits"].values())),
             "a": ",".join(map(str, b["design"]["a_bits"].values())),
             "error before": b["base_error"],
+            "ranges fitted": b["curve"][0]["error"] if b["curve"] else None,
             "error after": b["error"],
             "served": b["served"],
             "mean gain": b["mean_gain"],
@@ -320,8 +327,15 @@ _TABLES = (
     (
         "Beacons made",
         "made",
-        "Widths in the order of layers; errors on the search split; `served` designs have their "
-        "error from the beacon.",
+        "Widths in the order of layers; errors on the search split: on base weights with the "
+        "float run's ranges, on base weights with ranges fitted behind the design's own layers, "
+        "after retraining; `served` designs have their error from the beacon.",
+    ),
+    (
+        "What fitted ranges alone give: beacons of one step against (c)",
+        "ranges",
+        "As the first table, (d) being the same search with beacons that were retrained for one "
+        "batch only: what they gain is calibration.",
     ),
     (
         "(b) SiLago",

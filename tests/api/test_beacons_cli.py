@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api import cli
+from api import cli, console
 from api.commands import beacons, jobs
 from dse.client import Client
 from tests.dse.client.fakes import WEIGHTS, FakeService, evaluation_data
@@ -26,7 +26,7 @@ def service() -> FakeService:
 @pytest.fixture
 def dse(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Dse:
     """Runs a command against `service` and returns its exit code."""
-    monkeypatch.setenv("COLUMNS", "200")  # a narrow terminal cuts a table's words
+    monkeypatch.setattr(console.out, "width", 160)  # a narrow one cuts a table's words
 
     def connect(url: str | None) -> Client:
         return Client(url, transport=httpx.MockTransport(service))

@@ -1,4 +1,4 @@
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -85,6 +85,14 @@ def test_batches_begin_with_short_strings() -> None:
         assert features.shape == (8, int(frames.max()), 80)
         assert digits.shape == (8, int(counts.max()))
     assert all((counts >= 3).all() for *_, counts in made[2:])
+
+
+def test_strings_of_like_length_share_a_batch() -> None:
+    made = list(islice(strings().batches(np.random.default_rng(0), size=8), 8))
+
+    for group in (made[:4], made[4:]):
+        spans = sorted((int(frames.min()), int(frames.max())) for _, _, frames, _ in group)
+        assert all(left[1] <= right[0] for left, right in pairwise(spans))
 
 
 def test_batch_pads_at_the_ends() -> None:
