@@ -9,6 +9,7 @@ from typing import Final, final
 from pydantic import StrictInt, TypeAdapter, ValidationError
 from sqlalchemy import Engine
 
+from api import scratch
 from api.documents import Document
 from api.driving import Drive, network_of
 from api.runs import run_document
@@ -78,6 +79,7 @@ def run_job(
     shelf = catalogue(settings)
     check_runnable(check(spec, shelf))
     with database(settings) as engine:
+        scratch.sweep(engine, settings.places)
         lease = _take_job(engine, spec, settings)
         drive = Drive(
             engine, lease, settings, shelf, processes=processes, progress=progress, patient=False

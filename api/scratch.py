@@ -1,6 +1,7 @@
 """What jobs leave half done under DSE_HOME, and when it goes."""
 
 import time
+from pathlib import Path
 from shutil import rmtree
 from typing import Final
 
@@ -14,7 +15,7 @@ from storage.tables import JobRow, JobState
 GOES_ON: Final = (JobState.READY, JobState.LEASED, JobState.PAUSED)
 """States in which a job may still use what it has half done."""
 
-_STALE_S: Final = 3600.0
+_STALE_S: Final = 7 * 86_400.0
 
 
 def forget(places: Places, job_id: str) -> None:
@@ -23,21 +24,24 @@ def forget(places: Places, job_id: str) -> None:
 
 
 def sweep(engine: Engine, places: Places) -> None:
-    """Remove what was left for an hour by killed writers and by jobs that ended without a driver.
+    """Remove what killed writers and jobs that ended without a driver have left.
 
-    The folder may serve several databases: what is younger may be another's work.
+    The folder may serve several databases: what this one does not know goes when it is a week old.
     """
     Vault(places.beacons).sweep()
     folders = {path.name: path for path in places.scratch("").glob("*")}
-    old = {name for name, path in folders.items() if _age_s(path.stat().st_mtime) > _STALE_S}
-    if not old:
+    if not folders:
         return
-    query = select(JobRow.id).where(JobRow.id.in_(old), JobRow.state.in_(GOES_ON))
+    query = select(JobRow.id, JobRow.state).where(JobRow.id.in_(folders))
     with reading(engine) as connection:
-        wanted = set(connection.execute(query).scalars())
-    for name in old - wanted:
-        forget(places, name)
+        states = {row.id: row.state for row in connection.execute(query)}
+    for name, path in folders.items():
+        if states[name] not in GOES_ON if name in states else _age_s(path) > _STALE_S:
+            forget(places, name)
 
 
-def _age_s(at: float) -> float:
-    return time.time() - at
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # another process was faster
+        return 0.0

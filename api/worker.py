@@ -77,9 +77,9 @@ class Worker:
         if not beat_worker(self._engine, self._owner.id):
             slots = available_cores() if self._slots is None else self._slots
             register_worker(self._engine, self._owner, slots=slots, versions=_versions())
-            scratch.sweep(self._engine, self._settings.places)
         for lost in sweep(self._engine):
             log.warning("job %s is %s: %s", lost.job_id, lost.state, lost.reason)
+        scratch.sweep(self._engine, self._settings.places)
 
     def _drive(self, lease: Lease) -> None:
         log.info("job %s: driving, attempt %d", lease.job_id, lease.attempt)

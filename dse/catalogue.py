@@ -60,7 +60,7 @@ def check_runnable(problem: Problem) -> None:
     check_available(problem.spec.search.algorithm)
     if problem.workload.needs is not None:
         raise SpecError(
-            f"workload {problem.workload.name!r} cannot be run here: it needs "
+            f"workload {problem.workload.name!r} cannot be run here. It needs: "
             f"{problem.workload.needs}"
         )
 

@@ -3,6 +3,9 @@
 What is in flight is stored before it runs, so that a death leaves a trace. A design that was in
 flight when a process died (its own, or the driver's) runs again alone; only deaths alone count
 against it, and the third makes it infeasible. Random kills therefore never change a result.
+
+A retraining takes long enough to be hit again and again, and goes on where it was: its death
+counts only if it had come no further than the death before.
 """
 
 import time
@@ -38,6 +41,7 @@ class Dispatch:
         self._store = store
         self._progress = progress
         self._report = report
+        self._done: dict[str, int] = {}
         self._looked = time.monotonic()
 
     def run(self, tasks: Sequence[Task], *, suspects: set[str]) -> Iterator[Outcome]:
@@ -84,12 +88,15 @@ class Dispatch:
 
     def _alone(self, task: Task) -> Outcome:
         self._submit([task], alone=True)
+        reached = self._done.get(task.key, 0)
         try:
             while True:
                 for outcome in self._poll():
                     if outcome.status is not Status.LOST:
                         return self._stored(task, outcome)
-                    self._store.died(task.key, alone=True)
+                    further = self._done.get(task.key, 0) > reached
+                    reached = max(reached, self._done.get(task.key, 0))
+                    self._store.died(task.key, alone=not further)
                     verdict = self._store.verdicts([task.key]).get(task.key)
                     if verdict is not None:
                         reason = verdict.removeprefix(f"{Status.POISONED}: ")
@@ -106,7 +113,9 @@ class Dispatch:
             # who dies while the pool still loads did not die of this design
             self._pool.warm()
         if tasks:
-            self._store.dispatched([task.key for task in tasks], alone=alone)
+            # whoever finds a driver dead cannot know how far its retraining came: no death then
+            told = alone and all(isinstance(task, Request) for task in tasks)
+            self._store.dispatched([task.key for task in tasks], alone=told)
             self._pool.submit(tasks)
 
     def _poll(self) -> list[Outcome]:
@@ -116,6 +125,7 @@ class Dispatch:
                 raise Interrupted("stopped on request; everything finished is stored")
         outcomes = self._pool.poll(_POLL_S)
         for report in self._pool.reports():
+            self._done[report.key] = max(self._done.get(report.key, 0), report.done)
             self._report(report)
         return outcomes
 

@@ -66,12 +66,25 @@ class Judging:
         self._key = key
         self._beacons = store.beacons()
 
-    def weights(self, evaluation: Evaluation) -> str | None:
-        """Return the weights (SHA-256) that an evaluation's metrics came from; None: the base."""
-        reading = evaluation.beacon
-        if reading is None or evaluation.origin != _origin(reading.number):
-            return None
-        return self._beacons[reading.number - 1].digest
+    def on_their_weights(
+        self, evaluations: Iterable[Evaluation]
+    ) -> list[tuple[Design, str | None]]:
+        """Return measured designs with the weights (SHA-256) that their metrics came from, None
+        for the base's. Designs whose weights are lost are left out, and an event says so."""
+        self._drop_lost()
+        found: list[tuple[Design, str | None]] = []
+        for evaluation in evaluations:
+            reading = evaluation.beacon
+            if reading is None or evaluation.origin != _origin(reading.number):
+                found.append((evaluation.design, None))
+                continue
+            beacon = self._beacons[reading.number - 1]
+            if beacon.digest is None:
+                reason = beacon.reason or "its weights are lost"
+                self._note_unavailable(evaluation.design, reading.number, reason)
+            else:
+                found.append((evaluation.design, beacon.digest))
+        return found
 
     def judge(
         self, generation: int, evaluations: Sequence[Evaluation], earlier: Iterable[str]
@@ -169,7 +182,8 @@ class Judging:
             stood = known.now[look.evaluation.design.hash]
             found = results.metrics.get(look.request.key)
             if found is None:
-                self._note_unavailable(look, results.reasons[look.request.key])
+                number, reason = look.near.beacon.number, results.reasons[look.request.key]
+                self._note_unavailable(stood.design, number, reason)
                 continue
             reading = BeaconReading(
                 number=look.near.beacon.number,
@@ -190,12 +204,8 @@ class Judging:
         origin = _origin(reading.number)
         return measured(self._problem, seen, found, self._float_metrics, origin=origin)
 
-    def _note_unavailable(self, look: _Look, reason: str) -> None:
-        told = {
-            "design": look.evaluation.design.hash,
-            "beacon": look.near.beacon.number,
-            "reason": reason,
-        }
+    def _note_unavailable(self, design: Design, number: int, reason: str) -> None:
+        told = {"design": design.hash, "beacon": number, "reason": reason}
         self._store.note("beacon.unavailable", told)
 
 

@@ -238,7 +238,8 @@ class Search:
         if not self._problem.spec.beacons.enabled:
             return Judged(evaluations, [], [])
         survivors = [self._problem.space.decode(g).hash for g in optimizer.survivors()]
-        earlier = [*survivors, *(e.design.hash for e in front)]
+        # the front's order in memory is not the one it is read back in
+        earlier = [*survivors, *sorted(e.design.hash for e in front)]
         return judging.judge(optimizer.generation, evaluations, earlier)
 
     def _tell(self, optimizer: Optimizer, genomes: IntArray, judged: Judged) -> None:
@@ -262,9 +263,8 @@ class Search:
         """Look at the test split: once, at the end, for the front and what stands beside it."""
         known = list(self._known[Role.BASELINE].values())
         for role, rows in ((Role.SEARCH, front), (Role.BASELINE, known)):
-            found = self._measuring.on_test_split(
-                [(e.design, judging.weights(e)) for e in rows if e.measured]
-            )
+            designs = judging.on_their_weights(e for e in rows if e.measured)
+            found = self._measuring.on_test_split(designs)
             self._store.add_test_metrics(role, found)
         for split in self._problem.workload.splits:
             if split != "search":

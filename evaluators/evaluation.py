@@ -14,7 +14,7 @@ HONOURED = ("w_bits", "a_bits")
 VERSION = 1
 """Raised whenever the same design would get other metrics than before."""
 
-RETRAINING_VERSION = 1
+RETRAINING_VERSION = 2
 """Raised whenever the same retraining would give other weights than before."""
 
 

@@ -19,6 +19,7 @@ from dse.errors import EvaluationError
 from dse.ports import CurvePoint, Progress, Retrained, Retraining
 from evaluators.checkpoints import Checkpoint, Checkpoints
 from evaluators.data.vault import Vault
+from evaluators.evaluation import finite_metrics
 from evaluators.models.training import Course
 from evaluators.network import Batch, Lessons, Trainable
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
@@ -31,6 +32,7 @@ from evaluators.quantizers.straight_through import ShadowModel
 _LABEL = "retraining"
 # Behind 2-bit inputs the float run's ranges are far off (docs/decisions/0005-beacons.md).
 _ROUNDS, _ROUNDS_IN_TRAINING = 2, 1
+# What is kept must be what was measured: a look takes as many samples as the file's ranges.
 _SAMPLES, _SAMPLES_IN_TRAINING = 32, 16
 _BATCH_DRAW = 20
 
@@ -63,32 +65,30 @@ class Retrainer:
 
         Raises:
             SpecError, UnknownNameError: a design or arithmetic that cannot be obeyed.
-            EvaluationError: the loss is not finite.
+            EvaluationError: the loss or an error is not finite.
             CacheError: a file cannot be written.
         """
         torch.set_num_threads(1)
         widths = read_widths(task.choices, task.arithmetic, self._network.shape.names)
         if self._lessons is None:
             self._lessons = self._network.lessons(progress)
-        run = _Run(self._network, self._lessons, task, widths)
+        run = _Run(self._network, self._lessons, task, widths, progress)
         stored = self._checkpoints.load(task.key)
-        if stored is not None:
+        if stored is None:
+            run.begin()
+        else:
             run.resume(stored)
         while run.step < task.steps:
-            run.advance(progress)
+            run.advance()
             self._checkpoints.save(task.key, run.checkpoint())
-        best = run.best
+        state, ranges, step = run.found()
         document = dump_beacon(
-            BeaconWeights(
-                state=best.state,
-                ranges=run.frozen_ranges(best.state),
-                about=self._about(task, best.step),
-            )
+            BeaconWeights(state=state, ranges=ranges, about=self._about(task, step))
         )
         retrained = Retrained(
             digest=self._vault.write(document),
             size=len(document),
-            best_step=best.step,
+            best_step=step,
             curve=tuple(run.curve),
         )
         self._checkpoints.drop(task.key)
@@ -111,6 +111,7 @@ class _Best:
     step: int
     error: float
     state: State
+    ranges: Mapping[str, TensorRange] | None
 
 
 @final
@@ -118,12 +119,18 @@ class _Run:
     """A retraining under way, from one look at the search split to the next."""
 
     def __init__(
-        self, network: Trainable, lessons: Lessons, task: Retraining, widths: dict[str, Widths]
+        self,
+        network: Trainable,
+        lessons: Lessons,
+        task: Retraining,
+        widths: dict[str, Widths],
+        progress: Progress,
     ) -> None:
         self._network = network
         self._lessons = lessons
         self._task = task
         self._widths = widths
+        self._progress = progress
         self._model = network.model()
         self._shadow = ShadowModel(self._model, widths)
         self._course = Course(
@@ -137,9 +144,13 @@ class _Run:
         self._adam = torch.optim.Adam(self._model.parameters(), lr=lessons.learning_rate)
         self.step = 0
         self.curve: list[CurvePoint] = []
-        self.best = self._look(None)
+        self._best: _Best | None = None
 
-    def advance(self, progress: Progress) -> None:
+    def begin(self) -> None:
+        """Look at the weights before the first batch."""
+        self._look(None)
+
+    def advance(self) -> None:
         """Train up to the next look, and look."""
         end = min(self.step + self._lessons.look, self._task.steps)
         total = 0.0
@@ -148,17 +159,22 @@ class _Run:
             self._fit(step, anew=step == begun)
             total += self._take(step)
             self.step = step + 1
-            progress(_LABEL, self.step, self._task.steps)
-        found = self._look(total / (end - begun))
-        if found.error < self.best.error:
-            self.best = found
+            self._tell()
+        self._look(total / (end - begun))
+
+    def found(self) -> tuple[State, dict[str, FrozenRange], int]:
+        """Return the best weights with their input ranges, and the step they are of."""
+        best = self._seen()
+        ranges = best.ranges or self.ranges(best.state, rounds=_ROUNDS, samples=_SAMPLES)
+        return best.state, {layer: one.freeze() for layer, one in ranges.items()}, best.step
 
     def checkpoint(self) -> Checkpoint:
+        best = self._seen()
         return Checkpoint(
             step=self.step,
             curve=list(self.curve),
-            best_step=self.best.step,
-            best=self.best.state,
+            best_step=best.step,
+            best=best.state,
             model=_copy(self._model),
             adam=self._adam.state_dict()["state"],
             noise=self._noise.get_state(),
@@ -175,12 +191,7 @@ class _Run:
         self.step = stored.step
         self.curve = list(stored.curve)
         error = next(point.error for point in self.curve if point.step == stored.best_step)
-        self.best = _Best(stored.best_step, error, stored.best)
-
-    def frozen_ranges(self, state: State) -> dict[str, FrozenRange]:
-        """Return the ranges that a beacon's file keeps, from more samples than in training."""
-        found = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES)
-        return {layer: one.freeze() for layer, one in found.items()}
+        self._best = _Best(stored.best_step, error, stored.best, None)
 
     def ranges(self, state: State, *, rounds: int, samples: int) -> dict[str, TensorRange]:
         """Return the input ranges of weights at the task's widths: a function of the weights
@@ -192,20 +203,33 @@ class _Run:
             rounds=rounds,
         )
 
+    def _tell(self) -> None:
+        # often enough, so that whoever watches can leave at once
+        self._progress(_LABEL, self.step, self._task.steps)
+
+    def _seen(self) -> _Best:
+        if self._best is None:
+            raise ValueError("a retraining has nothing to show before it is begun or resumed")
+        return self._best
+
     def _holding(self, state: State) -> nn.Module:
+        self._tell()
         model = self._network.model()
         model.load_state_dict(state)
         return model
 
-    def _look(self, loss: float | None) -> _Best:
-        """Measure the weights as they are, in the arithmetic that counts."""
+    def _look(self, loss: float | None) -> None:
+        """Measure the weights as they are, in the arithmetic that counts; keep them if they are
+        the best so far."""
         state = _copy(self._model)
-        ranges = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES_IN_TRAINING)
+        ranges = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES)
         with torch.no_grad():
             exact = quantized_at(self._holding(state), self._widths, ranges)
-            error = self._network.measure(exact.model, "search")["error"]
+            metrics = finite_metrics(self._network.measure(exact.model, "search"))
+        error = metrics["error"]
         self.curve.append(CurvePoint(step=self.step, loss=loss, error=error))
-        return _Best(self.step, error, state)
+        if self._best is None or error < self._best.error:
+            self._best = _Best(self.step, error, state, ranges)
 
     def _fit(self, step: int, *, anew: bool) -> None:
         # anew after every look, so that nothing a checkpoint lacks outlives one

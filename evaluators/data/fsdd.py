@@ -79,7 +79,7 @@ class Fsdd:
         """Return all that the recordings depend on, as JSON data: names and contents."""
         files = hashlib.sha256()
         for file in self._files:
-            content = hashlib.sha256(file.path.read_bytes()).hexdigest()
+            content = hashlib.sha256(_bytes(file.path)).hexdigest()
             files.update(f"{file.path.name} {content}\n".encode())
         return {"recipe": _RECIPE, "held_out": self._held_out, "files": files.hexdigest()}
 
@@ -151,6 +151,13 @@ def _levelled(sound: NDArray[np.int16], path: Path) -> NDArray[np.float32]:
     if loudness == 0:
         raise SpecError(f"DSE_FSDD: {path} must hold sound, got {len(sound)} equal samples")
     return (centred * (LOUDNESS / loudness)).astype(np.float32)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"DSE_FSDD: cannot read {path}: {error.strerror}") from error
 
 
 def _listed(folder: Path) -> list[_File]:

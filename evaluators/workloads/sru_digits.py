@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -92,10 +93,9 @@ class SruDigits:
     trainable = True
 
     def __init__(self, params: _Params, places: Places) -> None:
-        folder = places.folders.get("fsdd")
         self._params = params
         self._cache = Cache(places.home / "cache")
-        self._given = None if folder is None else Fsdd(folder, held_out=params.held_out)
+        self._folder = places.folders.get("fsdd")
         self._prepared: _Prepared | None = None
 
     @property
@@ -108,12 +108,11 @@ class SruDigits:
 
     @property
     def needs(self) -> str | None:
-        if self._given is not None:
-            return None
-        return (
-            "the recordings of the Free Spoken Digit Dataset: set DSE_FSDD to their folder; "
-            "its costs can be had without"
-        )
+        try:
+            _ = self._recordings
+        except SpecError as error:
+            return str(error)
+        return None
 
     @property
     def digest(self) -> str:
@@ -130,7 +129,7 @@ class SruDigits:
         """
         if self._prepared is not None:
             return
-        key = self._corpus_key()
+        key = self._corpus_key
         held_out = self._corpus_part("held_out", key, progress)
         weights = self._trained(key, progress)
         splits = unpack(held_out.tensors)
@@ -165,17 +164,20 @@ class SruDigits:
     def lessons(self, progress: Progress) -> Lessons:
         """Load the training data: strings made on the fly, as in training, none of them short."""
         return Lessons(
-            batches=self._strings(self._corpus_key(), progress).batches,
+            batches=self._strings(self._corpus_key, progress).batches,
             loss=CtcLoss(),
             learning_rate=1e-3,
             clip=5.0,
         )
 
-    @property
+    @cached_property
     def _recordings(self) -> Fsdd:
-        if self._given is None:
-            raise SpecError(f"sru-digits needs {self.needs}")
-        return self._given
+        if self._folder is None:
+            raise SpecError(
+                "the recordings of the Free Spoken Digit Dataset: set DSE_FSDD to their folder; "
+                "costs can be had without"
+            )
+        return Fsdd(self._folder, held_out=self._params.held_out)
 
     @property
     def _ready(self) -> _Prepared:
@@ -183,7 +185,9 @@ class SruDigits:
             raise EvaluationError("sru-digits must be prepared before it is used")
         return self._prepared
 
+    @cached_property
     def _corpus_key(self) -> str:
+        # once: the key that the weights were trained under is the one that retraining reads
         return content_hash({"strings": _STRINGS_VERSION, **self._recordings.identity()})
 
     def _corpus_part(self, part: str, key: str, progress: Progress) -> Stored:

@@ -37,7 +37,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 
-# `w_bits` everywhere, or by layer; memory_mib, speedup, energy_uj: MOHAQ's sheet, section 4
+# `w_bits` everywhere, or by layer; memory_mib, speedup, energy_uj: MOHAQ's public code
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("DSE_DATABASE_URL", "DSE_TIMIT"):

@@ -17,7 +17,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, database_url=f"sqlite:///{tmp_path / 'dse.db'}")
 
 
-def leave(settings: Settings, job_id: str, *, age_s: float = 7200.0) -> Path:
+def leave(settings: Settings, job_id: str, *, age_s: float = 1.0) -> Path:
     folder = settings.places.scratch(job_id)
     folder.mkdir(parents=True)
     (folder / "half.checkpoint").write_bytes(b"half")
@@ -43,7 +43,7 @@ def test_what_is_half_done_stays_as_long_as_its_job_may_go_on(
 
 
 def test_what_belongs_to_no_job_goes_once_it_is_old(settings: Settings) -> None:
-    old, young = leave(settings, "old"), leave(settings, "young", age_s=60.0)
+    old, young = leave(settings, "old", age_s=8 * 86_400.0), leave(settings, "young")
     with bootstrap.database(settings) as engine:
         scratch.sweep(engine, settings.places)
 

@@ -152,5 +152,5 @@ def test_what_cannot_be_run_here_is_refused_though_its_name_exists(
     check_runnable(problem)
     monkeypatch.setattr(FakeWorkload, "needs", "a folder: set DSE_FOLDER")
 
-    with pytest.raises(SpecError, match="'fake' cannot be run here: it needs a folder"):
+    with pytest.raises(SpecError, match="'fake' cannot be run here. It needs: a folder"):
         check_runnable(problem)

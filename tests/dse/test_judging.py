@@ -5,7 +5,7 @@ import pytest
 from dse.beacons import Policy
 from dse.design import Design, Evaluation
 from dse.errors import Interrupted, SpecError, UnknownNameError
-from dse.ports import Outcome, Request, Retraining, Role, Status, Task, silent
+from dse.ports import Outcome, Report, Request, Retraining, Role, Status, Task, silent
 from dse.search import Search
 from tests.fakes import (
     FakePool,
@@ -211,6 +211,58 @@ def test_lost_weights_are_told_of_and_never_used_again() -> None:
     assert lost
     late = [e for e in searched(store) if e.generation >= 4 and e.beacon is not None]
     assert not {e.beacon.number for e in late if e.beacon} & set(lost)
+
+
+def test_a_front_member_whose_weights_are_lost_gets_no_test_figure_from_others() -> None:
+    store = MemoryStore()
+
+    class Burnt(FakeVault):
+        """Holds nothing once the last generation is over."""
+
+        def intact(self, digest: str) -> bool:
+            return len(store.records) < 6
+
+    run(store, vault=Burnt())
+
+    front = {e.design.hash: e for e in searched(store) if e.design.hash in store.records[-1].front}
+    from_beacons = {h for h, e in front.items() if e.origin != "base"}
+    tested = {h for role, h in store.test if role is Role.SEARCH}
+    assert from_beacons
+    assert tested == set(front) - from_beacons
+    assert store.notes.count("beacon.unavailable") == len(from_beacons)
+
+
+@pytest.mark.parametrize(("further", "poisoned"), [(True, False), (False, True)])
+def test_deaths_of_a_retraining_count_only_if_it_came_no_further(
+    further: bool, poisoned: bool
+) -> None:
+    class Dying(FakePool):
+        """A retraining dies six times before it is done."""
+
+        deaths: dict[str, int] = {}
+
+        def reports(self) -> list[Report]:
+            return [
+                Report(key=key, label="retraining", done=times if further else 1, total=7)
+                for key, times in self.deaths.items()
+            ]
+
+    pool = Dying()
+    pool.deaths = {}
+
+    def outcome(task: Task) -> Outcome:
+        if isinstance(task, Retraining) and pool.deaths.get(task.key, 0) < 6:
+            pool.deaths[task.key] = pool.deaths.get(task.key, 0) + 1
+            return Outcome(key=task.key, status=Status.LOST, reason="signal 9")
+        return good_outcome(task)
+
+    pool.outcome = outcome
+    store = run(MemoryStore(), pool)
+
+    assert store.made
+    assert all((b.digest is None) == poisoned for b in store.made)
+    if not poisoned:
+        assert store.results() == run(MemoryStore()).results()
 
 
 def test_a_design_that_cannot_be_run_on_its_beacon_keeps_its_base_error() -> None:

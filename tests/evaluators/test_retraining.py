@@ -110,7 +110,7 @@ def test_a_killed_retraining_goes_on_to_the_very_same_weights(tmp_path: Path, af
     with pytest.raises(Killed):
         retrain(tmp_path / "b", task(), progress=dying)
     assert retrain(tmp_path / "b", task(), progress=watching) == undisturbed
-    assert seen[0] == (after - 1) // 10 * 10 + 1
+    assert seen[0] == (after - 1) // 10 * 10
 
 
 def test_nothing_half_done_stays_behind(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_every_step_is_told_of(tmp_path: Path) -> None:
 
     retrain(tmp_path, task(), progress=lambda *seen: told.append(seen))
 
-    assert [seen for seen in told if seen[0] == "retraining"] == [
-        ("retraining", step, 40) for step in range(1, 41)
-    ]
+    steps = [done for label, done, total in told if (label, total) == ("retraining", 40)]
+    assert list(dict.fromkeys(steps)) == list(range(41))
+    assert steps == sorted(steps)
 
 
 def test_a_loss_that_is_not_finite_ends_it_by_name(tmp_path: Path) -> None:
