@@ -8,8 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dse.design import Beacon, Design
+from dse.design import Beacon, Design, Evaluation
 from dse.knobs import KNOBS
+from dse.metrics import METRICS
 from dse.spec import Beacons
 
 
@@ -79,6 +80,14 @@ class Policy:
 
     def between(self, a: Design, b: Design) -> float:
         return distance(a, b, self.rules.knob_weights)
+
+    def ordered(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """Return a generation's eligible designs in the order in which they may become beacons:
+        best first by the preferred cost; equal ones, and all without one, as they stand."""
+        prefer = self.rules.prefer
+        if prefer is None:
+            return list(evaluations)
+        return sorted(evaluations, key=lambda e: METRICS[prefer].sign * e.metrics[prefer])
 
     def admit(
         self, generation: int, candidates: Sequence[Design], beacons: Sequence[Beacon]

@@ -232,6 +232,11 @@ def _check_beacons(problem: Problem, evaluator_knobs: Sequence[str]) -> None:
                 f"beacons.gates takes costs, which are known before a network runs: "
                 f"{', '.join(problem.cost_metrics)}; got {metric!r}"
             )
+    if rules.prefer is not None and rules.prefer not in problem.cost_metrics:
+        raise SpecError(
+            f"beacons.prefer must be one of the costs {', '.join(problem.cost_metrics)}, "
+            f"got {rules.prefer!r}"
+        )
     for knob in rules.knob_weights:
         if knob not in evaluator_knobs:
             raise UnknownNameError("knob in beacons.knob_weights", knob, evaluator_knobs)

@@ -103,8 +103,9 @@ class Judging:
             for e in users
             for near in self._policy.nearest(e.design, self._beacons)
         ]
-        eligible = [e.design for e in users if self._policy.eligible(e.metrics, _base_error(e))]
-        admitted = self._policy.admit(generation, eligible, self._beacons)
+        eligible = [e for e in users if self._policy.eligible(e.metrics, _base_error(e))]
+        candidates = [e.design for e in self._policy.ordered(eligible)]
+        admitted = self._policy.admit(generation, candidates, self._beacons)
         tasks = [self._retraining(design) for design in admitted]
         results = self._run(tasks, looks)
         made = list(self._made(generation, tasks, results))

@@ -136,6 +136,11 @@ class Beacons(_Part):
     gates: dict[Name, Gate] = Field(
         default={}, description="what a design's costs must be for it to use beacons"
     )
+    prefer: Name | None = Field(
+        default=None,
+        description="the cost by which a generation's best eligible design is made a beacon "
+        "first; left out: in the order in which they were proposed",
+    )
     max_beacons: Annotated[Count, Field(ge=1, le=100)] = Field(
         default=4, description="retrainings of the whole search, failed ones too"
     )

@@ -97,6 +97,25 @@ def test_only_designs_in_the_window_and_through_the_gates_become_beacons() -> No
         assert its.beacon.distance == 0 or its.origin != f"beacon {beacon.number}"
 
 
+def test_the_preferred_cost_says_who_becomes_a_beacon_first() -> None:
+    def first(**beacons: object) -> Evaluation:
+        store = run(MemoryStore(), None, None, at_once=1, **beacons)
+        by_hash = {e.design.hash: e for e in searched(store)}
+        return by_hash[store.made[0].design.hash]
+
+    rows = [e for e in searched(run(MemoryStore(), enabled=False)) if e.generation == 0]
+    able = [
+        e for e in rows if e.base_error is not None and policy().eligible(e.metrics, e.base_error)
+    ]
+
+    assert len(able) > 1
+    assert first().design == able[0].design
+    fastest = max(able, key=lambda e: e.metrics["speedup"])
+    assert first(prefer="speedup").design == fastest.design
+    smallest = min(able, key=lambda e: e.metrics["memory_mib"])
+    assert first(prefer="memory_mib").metrics["memory_mib"] == smallest.metrics["memory_mib"]
+
+
 def test_beacons_lie_out_of_each_others_reach_and_are_numbered_in_order() -> None:
     made = run(MemoryStore()).made
 
@@ -317,6 +336,7 @@ def test_the_same_seed_and_steps_name_a_retraining() -> None:
             SpecError,
             "gates.*'error'",
         ),
+        ({"beacons": {"enabled": True, "prefer": "error"}}, SpecError, "prefer.*speedup.*'error'"),
         (
             {"beacons": {"enabled": True, "knob_weights": {"sort": 1}}},
             UnknownNameError,
