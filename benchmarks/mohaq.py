@@ -44,7 +44,7 @@ WORST_ERROR = {"sru-phones": 40.0, "sru-digits": 30.0}
 # designs are feasible on retrained weights only.
 BEACONS: dict[str, Any] = {
     "enabled": True,
-    "distance": 5,
+    "distance": 3,
     "knob_weights": {"w_bits": 1, "a_bits": 1},
     "window": [3, 80],
     "gates": {"speedup": {"min": 30}},

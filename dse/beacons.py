@@ -65,18 +65,11 @@ class Policy:
         return inside and self.uses_beacons(costs, base_error)
 
     def nearest(self, design: Design, beacons: Sequence[Beacon]) -> list[Near]:
-        """Return the nearest beacons that have weights, at most `neighbours`, of equally near ones
-        the earliest first: those not farther than `distance`, or any once no more can be made."""
-        reach = math.inf if self.exhausted(beacons) else self.rules.distance
-        return self._sorted(design, beacons, reach)[: self.rules.neighbours]
-
-    def within_reach(self, design: Design, beacons: Sequence[Beacon]) -> list[Near]:
-        """Return all beacons with weights not farther than `distance`, nearest first."""
-        return self._sorted(design, beacons, self.rules.distance)
-
-    def exhausted(self, beacons: Sequence[Beacon]) -> bool:
-        """Tell whether as many retrainings were begun as are allowed."""
-        return len(beacons) >= self.rules.max_beacons
+        """Return the nearest beacons that have weights, however far: at most `neighbours`, of
+        equally near ones the earliest first."""
+        near = [Near(b, self.between(design, b.design)) for b in beacons if b.digest is not None]
+        near.sort(key=lambda one: (one.distance, one.beacon.number))
+        return near[: self.rules.neighbours]
 
     def between(self, a: Design, b: Design) -> float:
         return distance(a, b, self.rules.knob_weights)
@@ -110,11 +103,6 @@ class Policy:
                 admitted.append(design)
                 standing.append(design)
         return admitted
-
-    def _sorted(self, design: Design, beacons: Sequence[Beacon], reach: float) -> list[Near]:
-        near = [Near(b, self.between(design, b.design)) for b in beacons if b.digest is not None]
-        reached = [one for one in near if one.distance <= reach]
-        return sorted(reached, key=lambda one: (one.distance, one.beacon.number))
 
     def _passes(self, costs: Mapping[str, float]) -> bool:
         return all(

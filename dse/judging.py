@@ -111,16 +111,16 @@ class Judging:
         made = list(self._made(generation, tasks, results))
         known = _Known(evaluations)
         self._settle(known, looks, results)
-        usable = [beacon for beacon in made if beacon.digest is not None]
-        others: list[Evaluation] = []
-        if usable:
+        if any(beacon.digest is not None for beacon in made):
             hashes = [h for h in dict.fromkeys(earlier) if h not in known.now]
             others = [e for e in self._store.evaluations(hashes) if self._uses(e)]
             known.add(others)
+            standing = [*self._beacons, *made]
             looks = [
                 self._look(known.now[e.design.hash], near)
                 for e in [*users, *others]
-                for near in self._policy.within_reach(e.design, usable)
+                for near in self._policy.nearest(e.design, standing)
+                if near.beacon.generation == generation
             ]
             self._settle(known, looks, self._run([], looks))
         self._beacons += made

@@ -122,7 +122,7 @@ class Beacons(_Part):
 
     enabled: bool = False
     distance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=5.0, description="a design farther than this from every beacon may become one"
+        default=5.0, description="only a design farther than this from every beacon becomes one"
     )
     knob_weights: dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default={"w_bits": 1.0},

@@ -33,7 +33,7 @@ _LABEL = "retraining"
 # Behind 2-bit inputs the float run's ranges are far off (docs/decisions/0005-beacons.md).
 _ROUNDS, _ROUNDS_IN_TRAINING = 2, 1
 # What is kept must be what was measured: a look takes as many samples as the file's ranges.
-_SAMPLES, _SAMPLES_IN_TRAINING = 32, 16
+_SAMPLES, _SAMPLES_IN_TRAINING = 24, 16
 _BATCH_DRAW = 20
 
 State = Mapping[str, Tensor]

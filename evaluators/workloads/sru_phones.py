@@ -161,6 +161,7 @@ class SruPhones:
             loss=FrameLoss(dropout=_RETRAINING_DROPOUT),
             learning_rate=3e-3,
             refit_inputs=25,
+            look=75,
         )
 
     def _chunks(self, progress: Progress) -> Chunks:
