@@ -21,13 +21,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/dse run $(DEMO_SPEC) --json demo.json --report report.html
 
-# Fast tests share the cores; slow ones start processes of their own and have them to themselves.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses logical --cov=dse --cov-report=
-	$(BIN)/python -m pytest -m slow --cov=dse --cov-append --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest --cov=dse --cov-report=term --cov-fail-under=95
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses logical
+	$(BIN)/python -m pytest -m "not slow"
 
 check: $(STAMP)
 	$(BIN)/ruff check .
