@@ -112,7 +112,7 @@ def test_cancel_during_a_retraining_is_prompt_and_leaves_nothing(
 ) -> None:
     job = client.submit(small(steps=1_000_000))
     told = (e.data for e in job.stream() if e.data.get("label") == "retraining")
-    next(data for data in told if data["done"] > 60)
+    next(data for data in told if data["done"] > 100)
     home = Path(service.environment["DSE_HOME"])
     assert list(home.glob("scratch/*/*.checkpoint"))
 
