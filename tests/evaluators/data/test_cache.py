@@ -1,10 +1,8 @@
 import errno
 import logging
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import torch
 from dse.errors import CacheError
 from dse.ports import silent
 from evaluators.data.cache import Cache, Parts
+from tests.evaluators.data.limits import small_files
 
 
 class Maker:
@@ -104,17 +103,11 @@ def test_full_disk_is_a_clear_error_and_leaves_no_file(
     assert files(cache) == []
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("small_files")
 def test_write_that_stops_half_way_leaves_no_file(cache: Cache) -> None:
-    with pytest.raises(CacheError, match=r"cannot write .*a\.tensors: File too large"):
+    with (
+        small_files(1 << 16),
+        pytest.raises(CacheError, match=r"cannot write .*a\.tensors: File too large"),
+    ):
         cache.fetch("kind", "key", "a", Maker(size=1 << 16), silent)
 
     assert files(cache) == []

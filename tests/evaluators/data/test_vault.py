@@ -1,8 +1,6 @@
 import errno
 import hashlib
 import os
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,6 +8,7 @@ import pytest
 
 from dse.errors import CacheError, SpecError, WeightsError
 from evaluators.data.vault import Vault
+from tests.evaluators.data.limits import small_files
 
 DOCUMENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(DOCUMENT).hexdigest()
@@ -108,17 +107,8 @@ def test_full_disk_is_a_clear_error_and_leaves_no_file(
     assert _files(vault) == []
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("small_files")
 def test_write_that_stops_half_way_leaves_no_file(vault: Vault) -> None:
-    with pytest.raises(CacheError, match="cannot write .*File too large"):
+    with small_files(4096), pytest.raises(CacheError, match="cannot write .*File too large"):
         vault.write(DOCUMENT)
 
     assert _files(vault) == []
