@@ -17,9 +17,10 @@ from api.settings import Settings
 from dse.catalogue import check, check_runnable
 from dse.design import Design
 from dse.errors import Interrupted, SpecError, UnknownNameError
-from dse.ports import Platform, Progress, Request, Workload
+from dse.ports import Platform, Progress, Workload
 from dse.problem import arithmetic
 from dse.spec import JobSpec, explain
+from dse.tasks import Request
 from evaluators.evaluation import HONOURED
 from evaluators.registry import Places, make_platform, make_workload
 from storage.engine import make_engine, reading, upgrade

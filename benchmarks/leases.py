@@ -26,8 +26,9 @@ from rich.table import Table
 from sqlalchemy import Engine, delete
 
 from dse.design import Design, Evaluation
-from dse.ports import GenerationRecord, Outcome, Proposal, Role, Status
+from dse.ports import GenerationRecord, Proposal, Role
 from dse.spec import JobSpec, spec_from_data
+from dse.tasks import Outcome, Status
 from storage.engine import make_engine, upgrade
 from storage.jobs import create_job
 from storage.leases import claim_next, release

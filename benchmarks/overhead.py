@@ -35,9 +35,10 @@ from rich.table import Table
 
 from dse.catalogue import check
 from dse.design import Choices, NetworkShape, content_hash
-from dse.ports import FloatArray, IntArray, Platform, Progress, Task, Workload
+from dse.ports import FloatArray, IntArray, Platform, Progress, Workload
 from dse.search import Search
 from dse.spec import JobSpec, spec_from_data
+from dse.tasks import Task
 from evaluators.data.vault import Vault
 from evaluators.hardware.bitfusion import bitfusion
 from evaluators.pools.inline import InlinePool

@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import final
 
 from dse.errors import Interrupted, StoreError
-from dse.ports import Outcome, Pool, Report, Request, RunStore, Status, Task
+from dse.ports import Pool, RunStore
+from dse.tasks import Outcome, Report, Request, Status, Task
 
 _POLL_S = 0.5
 

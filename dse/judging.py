@@ -7,9 +7,10 @@ from typing import final
 from dse.beacons import Near, Policy
 from dse.design import Beacon, BeaconReading, Design, Evaluation
 from dse.measuring import Measuring, measured
-from dse.ports import Request, Retraining, RetrainingKey, RunStore, Task, Vault
+from dse.ports import RetrainingKey, RunStore, Vault
 from dse.problem import Metrics, Problem
 from dse.running import Results, Runner
+from dse.tasks import Request, Retraining, Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from typing import final
 from dse.design import Choices, Design, Evaluation
 from dse.errors import EvaluationError
 from dse.metrics import TEST_PREFIX
-from dse.ports import EvaluationKey, Progress, Proposal, Request, Role, RunStore
+from dse.ports import EvaluationKey, Progress, Proposal, Role, RunStore
 from dse.problem import Metrics, Problem
 from dse.running import Results, Runner
+from dse.tasks import Request
 
 BASE = "base"
 

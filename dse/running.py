@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import final
 
 from dse.dispatch import Dispatch
-from dse.ports import Outcome, Pool, Report, Request, Retrained, RunStore, Task, Vault
+from dse.ports import Pool, RunStore, Vault
+from dse.tasks import Outcome, Report, Request, Retrained, Task
 
 Progress = Callable[[int, int], None]
 

@@ -28,15 +28,14 @@ from dse.ports import (
     IntArray,
     Pool,
     Progress,
-    Report,
     RetrainingKey,
     Role,
     RunStore,
-    Status,
     Vault,
 )
 from dse.problem import Problem
 from dse.running import Runner
+from dse.tasks import Report, Status
 
 
 @final

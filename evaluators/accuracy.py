@@ -4,7 +4,7 @@ from typing import final
 import torch
 
 from dse.errors import WeightsError
-from dse.ports import Request
+from dse.tasks import Request
 from evaluators.data.vault import Vault
 from evaluators.evaluation import finite_metrics
 from evaluators.network import Network

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dse.errors import CacheError
-from dse.ports import CurvePoint
+from dse.tasks import CurvePoint
 from evaluators.data.cache import read_tensors, write_tensors
 
 _SUFFIX = ".checkpoint"

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from dse.design import Design
 from dse.errors import EvaluationError
-from dse.ports import CurvePoint, Progress, Retrained, Retraining
+from dse.ports import Progress
+from dse.tasks import CurvePoint, Retrained, Retraining
 from evaluators.checkpoints import Checkpoint, Checkpoints
 from evaluators.data.vault import Vault
 from evaluators.evaluation import finite_metrics

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import cast, final
 
 from dse.errors import EvaluationError
-from dse.ports import Progress, Request, Retrained, Task, silent
+from dse.ports import Progress, silent
+from dse.tasks import Request, Retrained, Task
 from evaluators.accuracy import AccuracyEvaluator
 from evaluators.data.vault import Vault
 from evaluators.network import Network, Trainable

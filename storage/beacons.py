@@ -10,7 +10,8 @@ from sqlalchemy import BindParameter, Connection, and_, bindparam, insert, selec
 
 from dse.design import Beacon, Design
 from dse.errors import UnknownNameError
-from dse.ports import CurvePoint, Role
+from dse.ports import Role
+from dse.tasks import CurvePoint
 from storage.events import EventKind
 from storage.retrainings import curve_points
 from storage.tables import BeaconRow, DesignRow, RetrainingRow

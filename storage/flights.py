@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
-from dse.ports import Status
+from dse.tasks import Status
 from storage import events
 from storage.states import note
 from storage.tables import DispatchRow, EvaluationRow, VerdictRow

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, bindparam, select
 
-from dse.ports import Outcome
+from dse.tasks import Outcome
 from storage.designs import finite
 from storage.tables import EvaluationRow
 from storage.text import storable

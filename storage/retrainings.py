@@ -11,7 +11,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, exists, select
 
 from dse.design import Design
 from dse.errors import StoreError
-from dse.ports import CurvePoint, Outcome, Retrained, Retraining
+from dse.tasks import CurvePoint, Outcome, Retrained, Retraining
 from storage.designs import finite
 from storage.flights import land
 from storage.tables import RetrainingRow, RetrainingUseRow, VerdictRow

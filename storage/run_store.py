@@ -10,17 +10,8 @@ from sqlalchemy import Engine, Executable
 
 from dse.design import Beacon, Choices, Design, Evaluation
 from dse.errors import StoreError
-from dse.ports import (
-    Foundation,
-    GenerationRecord,
-    IntArray,
-    Outcome,
-    Proposal,
-    Retrained,
-    Retraining,
-    Role,
-    Status,
-)
+from dse.ports import Foundation, GenerationRecord, IntArray, Proposal, Role
+from dse.tasks import Outcome, Retrained, Retraining, Status
 from storage import beacons as beacon_rows
 from storage import designs, drift, events, flights, measurements, retrainings
 from storage import statements as sql

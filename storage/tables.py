@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from dse.ports import Role, Status
+from dse.ports import Role
+from dse.tasks import Status
 
 
 class JobState(StrEnum):

@@ -10,24 +10,10 @@ from dse.catalogue import check
 from dse.design import Beacon, Choices, Design, Evaluation, Layer, NetworkShape, content_hash
 from dse.errors import DriftError, UnknownNameError
 from dse.knobs import KNOBS
-from dse.ports import (
-    CurvePoint,
-    FloatArray,
-    Foundation,
-    GenerationRecord,
-    IntArray,
-    Outcome,
-    Proposal,
-    Report,
-    Request,
-    Retrained,
-    Retraining,
-    Role,
-    Status,
-    Task,
-)
+from dse.ports import FloatArray, Foundation, GenerationRecord, IntArray, Proposal, Role
 from dse.problem import Problem
 from dse.spec import JobSpec, spec_from_data
+from dse.tasks import CurvePoint, Outcome, Report, Request, Retrained, Retraining, Status, Task
 
 LAYERS = ("in", "mid", "out")
 SPLIT_SHIFTS = {"search": 0.0, "test": 0.5, "unseen": 2.0}

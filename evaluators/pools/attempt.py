@@ -2,7 +2,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from dse.errors import DseError, Interrupted, StoreError
-from dse.ports import Outcome, Progress, Retrained, Status, Task
+from dse.ports import Progress
+from dse.tasks import Outcome, Retrained, Status, Task
 from evaluators.evaluation import finite_metrics
 
 Evaluate = Callable[[Task, Progress], Mapping[str, float] | Retrained]

@@ -2,7 +2,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import final
 
-from dse.ports import Outcome, Task
+from dse.tasks import Outcome, Task
 
 
 @final

@@ -15,7 +15,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Final, cast, final
 
-from dse.ports import Outcome, Report, Task
+from dse.tasks import Outcome, Report, Task
 from evaluators.pools.attempt import Evaluate, attempt, describe
 from evaluators.pools.lifeline import die_with
 

@@ -1,7 +1,8 @@
 from collections.abc import Sequence
 from typing import final
 
-from dse.ports import Outcome, Progress, Report, Task, silent
+from dse.ports import Progress, silent
+from dse.tasks import Outcome, Report, Task
 from evaluators.pools.attempt import Evaluate, attempt
 from evaluators.pools.backlog import Backlog
 

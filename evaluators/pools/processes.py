@@ -8,7 +8,7 @@ from typing import final
 
 from dse.design import Choices
 from dse.errors import EvaluationError, SpecError
-from dse.ports import Outcome, Report, Retraining, Status, Task
+from dse.tasks import Outcome, Report, Retraining, Status, Task
 from evaluators.pools.attempt import timed_out
 from evaluators.pools.backlog import Backlog
 from evaluators.pools.child import Message

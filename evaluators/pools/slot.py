@@ -11,7 +11,7 @@ from typing import final
 import psutil
 
 from dse.errors import EvaluationError
-from dse.ports import Task
+from dse.tasks import Task
 from evaluators.pools.child import Message, serve
 
 _CONTEXT = multiprocessing.get_context("spawn")

@@ -8,18 +8,9 @@ from typing import Any
 from sqlalchemy import Engine
 
 from dse.design import Beacon, BeaconReading, Design, Evaluation
-from dse.ports import (
-    CurvePoint,
-    Foundation,
-    GenerationRecord,
-    Outcome,
-    Proposal,
-    Retrained,
-    Retraining,
-    Role,
-    Status,
-)
+from dse.ports import Foundation, GenerationRecord, Proposal, Role
 from dse.spec import spec_from_data
+from dse.tasks import CurvePoint, Outcome, Retrained, Retraining, Status
 from evaluators.data.vault import Vault
 from evaluators.registry import Places, make_workload
 from storage.engine import reading

@@ -2,7 +2,7 @@ import json
 
 from api.documents import beacon_item, item
 from dse.design import BeaconReading, Design, Evaluation
-from dse.ports import CurvePoint
+from dse.tasks import CurvePoint
 from storage.beacons import BeaconState, BeaconSummary
 
 DESIGN = Design({"w_bits": {"L1": 4, "L0": 2}})

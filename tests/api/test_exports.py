@@ -14,8 +14,9 @@ from api import bootstrap, exports
 from api.settings import Settings
 from dse.design import Choices
 from dse.errors import EvaluationError, WeightsError
-from dse.ports import Request, silent
+from dse.ports import silent
 from dse.spec import spec_from_data
+from dse.tasks import Request
 from evaluators.accuracy import AccuracyEvaluator
 from evaluators.data.vault import Vault
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon

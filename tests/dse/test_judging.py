@@ -5,8 +5,9 @@ import pytest
 from dse.beacons import Policy
 from dse.design import Design, Evaluation
 from dse.errors import Interrupted, SpecError, UnknownNameError
-from dse.ports import Outcome, Report, Request, Retraining, Role, Status, Task, silent
+from dse.ports import Role, silent
 from dse.search import Search
+from dse.tasks import Outcome, Report, Request, Retraining, Status, Task
 from tests.fakes import (
     FakePool,
     FakeVault,

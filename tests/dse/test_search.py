@@ -5,8 +5,9 @@ import pytest
 from dse.design import Design
 from dse.errors import DriftError, EvaluationError, Interrupted, SpecError
 from dse.pareto import non_dominated
-from dse.ports import Outcome, Role, Status, Task, silent
+from dse.ports import Role, silent
 from dse.search import Search
+from dse.tasks import Outcome, Status, Task
 from tests.fakes import (
     FakePool,
     FakeVault,

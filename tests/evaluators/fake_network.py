@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from dse.design import Layer, NetworkShape
 from dse.errors import SpecError
-from dse.ports import Progress, Retraining, Task
+from dse.ports import Progress
+from dse.tasks import Retraining, Task
 from evaluators.accuracy import AccuracyEvaluator
 from evaluators.network import Lessons
 from evaluators.pools.attempt import Evaluate

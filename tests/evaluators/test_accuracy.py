@@ -7,7 +7,7 @@ from torch import nn
 
 from dse.design import Choices
 from dse.errors import EvaluationError, SpecError, UnknownNameError
-from dse.ports import Request
+from dse.tasks import Request
 from evaluators.accuracy import AccuracyEvaluator
 from evaluators.registry import Places
 from evaluators.tasks import make_evaluator

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dse.design import Choices, Design, content_hash
 from dse.errors import SpecError, WeightsError
-from dse.ports import Request
+from dse.tasks import Request
 from evaluators.accuracy import AccuracyEvaluator
 from evaluators.data.vault import Vault
 from evaluators.export import Files, Provenance, measure_export, read_export, write_export

@@ -5,7 +5,8 @@ from safetensors.torch import load
 
 from dse.design import Choices, Design
 from dse.errors import EvaluationError, SpecError, WeightsError
-from dse.ports import Progress, Request, Retrained, Retraining, silent
+from dse.ports import Progress, silent
+from dse.tasks import Request, Retrained, Retraining
 from evaluators.accuracy import AccuracyEvaluator
 from evaluators.data.vault import Vault
 from evaluators.quantizers.beacon_file import dump_beacon, load_beacon

@@ -7,18 +7,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, update
 
 from dse.design import Beacon, BeaconReading, Design, Evaluation
-from dse.ports import (
-    CurvePoint,
-    Foundation,
-    GenerationRecord,
-    Outcome,
-    Proposal,
-    Retrained,
-    Retraining,
-    Role,
-    Status,
-)
+from dse.ports import Foundation, GenerationRecord, Proposal, Role
 from dse.spec import JobSpec, spec_from_data
+from dse.tasks import CurvePoint, Outcome, Retrained, Retraining, Status
 from storage.engine import reading
 from storage.leases import Lease, claim
 from storage.owners import Owner

@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import Engine
 
 from dse.errors import Interrupted
-from dse.ports import Outcome, Retraining, Role, Task, silent
+from dse.ports import Role, silent
 from dse.search import Search
+from dse.tasks import Outcome, Retraining, Task
 from storage.beacons import list_beacons
 from storage.engine import reading
 from storage.jobs import create_job

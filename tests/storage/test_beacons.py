@@ -8,7 +8,8 @@ from sqlalchemy import Engine, text
 
 from dse.design import BeaconReading
 from dse.errors import StoreError, UnknownNameError
-from dse.ports import CurvePoint, Outcome, Retrained, Role, Status
+from dse.ports import Role
+from dse.tasks import CurvePoint, Outcome, Retrained, Status
 from storage.beacons import BeaconState, find_beacon, list_beacons
 from storage.control import delete_job, request_cancel
 from storage.engine import reading

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from dse.errors import StoreError
-from dse.ports import Status
+from dse.tasks import Status
 from storage.engine import make_engine, reading, upgrade
 from storage.jobs import create_job
 from storage.repositories import Jobs

@@ -1,6 +1,7 @@
 from sqlalchemy import Engine, text
 
-from dse.ports import Outcome, Role, Status
+from dse.ports import Role
+from dse.tasks import Outcome, Status
 from storage.engine import reading
 from storage.leases import claim_next, release
 from storage.losses import free_dead_owners

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
-from dse.ports import Outcome, Status
+from dse.tasks import Outcome, Status
 from storage.engine import _alembic_config, make_engine, reading, upgrade
 from storage.leases import claim
 from storage.owners import Owner

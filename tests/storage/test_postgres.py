@@ -5,7 +5,7 @@ from sqlalchemy import Engine, text, update
 from sqlalchemy.engine import make_url
 
 from dse.errors import StoreError, StoreUnavailableError
-from dse.ports import Outcome, Status
+from dse.tasks import Outcome, Status
 from storage.control import request_cancel
 from storage.engine import make_engine, reading
 from storage.jobs import create_job

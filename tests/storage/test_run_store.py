@@ -8,7 +8,8 @@ from sqlalchemy import Engine, text, update
 
 from dse.design import Evaluation
 from dse.errors import DriftError, FencedOutError, StoreError
-from dse.ports import Foundation, Outcome, Role, RunStore, Status
+from dse.ports import Foundation, Role, RunStore
+from dse.tasks import Outcome, Status
 from storage.engine import reading
 from storage.jobs import create_job
 from storage.repositories import Event, Jobs, Results

@@ -1,6 +1,6 @@
 from sqlalchemy import Engine, text
 
-from dse.ports import Outcome, Status
+from dse.tasks import Outcome, Status
 from storage.engine import reading
 from storage.jobs import create_job
 from storage.run_store import SqlRunStore

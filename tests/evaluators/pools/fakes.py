@@ -11,7 +11,8 @@ from typing import NoReturn
 
 from dse.design import Choices
 from dse.errors import EvaluationError
-from dse.ports import CurvePoint, Outcome, Pool, Progress, Request, Retrained, Retraining, Task
+from dse.ports import Pool, Progress
+from dse.tasks import CurvePoint, Outcome, Request, Retrained, Retraining, Task
 from evaluators.pools.attempt import Evaluate
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from dse.design import Choices, Design
 from dse.errors import FencedOutError, Interrupted, StoreUnavailableError
-from dse.ports import CurvePoint, Pool, Report, Retrained, Status
+from dse.ports import Pool
+from dse.tasks import CurvePoint, Report, Retrained, Status
 from evaluators.pools.inline import InlinePool
 from evaluators.pools.processes import ProcessPool
 from tests.evaluators.fake_network import TinyNetwork, tiny_evaluator

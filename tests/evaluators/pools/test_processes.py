@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from dse.errors import EvaluationError, SpecError
-from dse.ports import Status
+from dse.tasks import Status
 from evaluators.pools.processes import ProcessPool, available_cores
 from tests.evaluators.pools.fakes import collect, request, retraining
 
