@@ -75,25 +75,26 @@ class Policy:
         return distance(a, b, self.rules.knob_weights)
 
     def ordered(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """Return a generation's eligible designs in the order in which they may become beacons:
-        best first by the preferred cost; equal ones, and all without one, as they stand."""
+        """Return eligible designs in the order in which they may become beacons: best first by
+        the preferred cost; equal ones, and all without one, as they stand."""
         prefer = self.rules.prefer
         if prefer is None:
             return list(evaluations)
         return sorted(evaluations, key=lambda e: METRICS[prefer].sign * e.metrics[prefer])
 
-    def admit(
-        self, generation: int, candidates: Sequence[Design], beacons: Sequence[Beacon]
-    ) -> list[Design]:
-        """Choose which of a generation's eligible designs become beacons, in their order.
+    def open(self, generation: int, beacons: Sequence[Beacon]) -> bool:
+        """Tell whether a generation may make beacons: fewer than `max_beacons` were made, and
+        none within the last `spacing` generations."""
+        spaced = all(generation - b.generation >= self.rules.spacing for b in beacons)
+        return spaced and len(beacons) < self.rules.max_beacons
+
+    def admit(self, candidates: Sequence[Design], beacons: Sequence[Beacon]) -> list[Design]:
+        """Choose which eligible designs become beacons, in their order.
 
         One is admitted if it is farther than `distance` from every beacon that has weights and
         from all admitted before it, as long as the largest numbers, `max_beacons` and `at_once`,
-        are not reached; retrainings that failed count. None is for `spacing` generations after
-        the last that made one.
+        are not reached; retrainings that failed count.
         """
-        if any(generation - beacon.generation < self.rules.spacing for beacon in beacons):
-            return []
         standing = [beacon.design for beacon in beacons if beacon.digest is not None]
         most = min(self.rules.at_once, self.rules.max_beacons - len(beacons))
         admitted: list[Design] = []

@@ -104,16 +104,14 @@ class Judging:
             for e in users
             for near in self._policy.nearest(e.design, self._beacons)
         ]
-        eligible = [e for e in users if self._policy.eligible(e.metrics, _base_error(e))]
-        candidates = [e.design for e in self._policy.ordered(eligible)]
-        admitted = self._policy.admit(generation, candidates, self._beacons)
-        tasks = [self._retraining(design) for design in admitted]
+        tasks = [self._retraining(design) for design in self._admitted(generation, users)]
         results = self._run(tasks, looks)
         made = list(self._made(generation, tasks, results))
         known = _Known(evaluations)
         self._settle(known, looks, results)
         if any(beacon.digest is not None for beacon in made):
-            hashes = [h for h in dict.fromkeys(earlier) if h not in known.now]
+            own = (beacon.design.hash for beacon in made)
+            hashes = [h for h in dict.fromkeys((*earlier, *own)) if h not in known.now]
             others = [e for e in self._store.evaluations(hashes) if self._uses(e)]
             known.add(others)
             standing = [*self._beacons, *made]
@@ -130,6 +128,18 @@ class Judging:
             revised=[e for e in known.changed() if e.generation != generation],
             made=made,
         )
+
+    def _admitted(self, generation: int, users: Sequence[Evaluation]) -> list[Design]:
+        """Return the designs that this generation makes beacons of: of its own, and of those
+        that had to wait since the last that made some."""
+        if not self._policy.open(generation, self._beacons):
+            return []
+        since = max((b.generation + 1 for b in self._beacons), default=0)
+        waiting = [e for e in self._store.evaluations_since(since) if e.generation < generation]
+        users = [*users, *(e for e in waiting if self._uses(e))]
+        eligible = [e for e in users if self._policy.eligible(e.metrics, _base_error(e))]
+        candidates = [e.design for e in self._policy.ordered(eligible)]
+        return self._policy.admit(candidates, self._beacons)
 
     def _drop_lost(self) -> None:
         for i, beacon in enumerate(self._beacons):

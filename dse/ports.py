@@ -271,6 +271,10 @@ class RunStore(Protocol):
         """Return what finished generations of the search found of these designs, in the order
         of `hashes`."""
 
+    def evaluations_since(self, generation: int) -> list[Evaluation]:
+        """Return what finished generations of the search, from this one on, found of their
+        designs, by (generation, position)."""
+
     def conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
         """Fill in the metrics and feasibility of proposed designs of one generation."""
 

@@ -138,14 +138,16 @@ class Beacons(_Part):
     )
     prefer: Name | None = Field(
         default=None,
-        description="the cost by which a generation's best eligible design is made a beacon "
-        "first; left out: in the order in which they were proposed",
+        description="the cost by which the best eligible design is made a beacon first; "
+        "left out: in the order in which they were proposed, the latest generation's first",
     )
     max_beacons: Annotated[Count, Field(ge=1, le=100)] = Field(
         default=4, description="retrainings of the whole search, failed ones too"
     )
     spacing: Annotated[Count, Field(ge=1, le=100_000)] = Field(
-        default=1, description="generations from one that makes beacons to the next that may"
+        default=1,
+        description="generations from one that makes beacons to the next that may, of the "
+        "designs of all generations between",
     )
     at_once: Annotated[Count, Field(ge=1, le=100)] = Field(
         default=100, description="beacons that one generation makes at most"

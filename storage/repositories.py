@@ -233,6 +233,18 @@ class Results:
         )
         return {e.design.hash: e for e in rows}
 
+    def found_since(self, job_id: str, generation: int) -> list[Evaluation]:
+        """Return what the search found of the designs of a generation and of those after it, by
+        (generation, position), as far as it is concluded."""
+        return self._evaluations(
+            and_(
+                DesignRow.job_id == job_id,
+                DesignRow.role == Role.SEARCH,
+                DesignRow.generation >= generation,
+                _concluded,
+            )
+        )
+
     def design(self, told: str) -> Design:
         """Return the design of any job whose hash begins with `told`.
 

@@ -267,6 +267,12 @@ class SqlRunStore:
                 found |= results.found(self._lease.job_id, some)
         return [found[h] for h in wanted if h in found]
 
+    def evaluations_since(self, generation: int) -> list[Evaluation]:
+        """Return what was found of the designs of a generation and of the finished ones after
+        it, by (generation, position)."""
+        with self._reader.begin():
+            return Results(self._reader).found_since(self._lease.job_id, generation)
+
     def conclude(self, role: Role, evaluations: Sequence[Evaluation]) -> None:
         """Fill in the metrics and feasibility of proposed designs; repeatable."""
         with self._holding():

@@ -299,6 +299,13 @@ class MemoryStore:
         }
         return [known[design_hash] for design_hash in hashes if design_hash in known]
 
+    def evaluations_since(self, generation: int) -> list[Evaluation]:
+        return [
+            e
+            for number in range(generation, len(self.records))
+            for e in self.concluded[Role.SEARCH, number]
+        ]
+
     def propose(self, role: Role, generation: int, proposals: Sequence[Proposal]) -> None:
         stored = self.proposals.setdefault((role, generation), list(proposals))
         if [p.design.hash for p in stored] != [p.design.hash for p in proposals]:

@@ -80,8 +80,10 @@ class Nsga2:
         return self._rows.genomes
 
     def revise(self, genomes: IntArray, objectives: FloatArray, violations: FloatArray) -> None:
-        """Replace the figures of members of the population; other genomes are ignored."""
-        self._rows = self._rows.revised(Rows(genomes, objectives, violations))
+        """Take in better figures of genomes told before; those that did not survive may now."""
+        better = Rows(genomes, objectives, violations)
+        told = [i for i, key in enumerate(better.keys()) if key in self._seen]
+        self._rows = self._rows.with_revised(better.picked(np.asarray(told, dtype=np.int64)))
 
     def tell(self, genomes: IntArray, objectives: FloatArray, violations: FloatArray) -> None:
         """Take in what was asked for and choose the next population."""

@@ -68,6 +68,13 @@ class Rows:
     def picked(self, which: IntArray) -> "Rows":
         return Rows(self.genomes[which], self.objectives[which], self.violations[which])
 
+    def with_revised(self, better: "Rows") -> "Rows":
+        """Return these rows with the figures in `better`, and behind them its other rows."""
+        known = set(self.keys())
+        new = [i for i, key in enumerate(better.keys()) if key not in known]
+        others = better.picked(np.asarray(new, dtype=np.int64))
+        return self.revised(better).joined(others)
+
     def revised(self, better: "Rows") -> "Rows":
         """Return these rows with the figures of those genomes that stand in `better` too."""
         places = {key: place for place, key in enumerate(self.keys())}

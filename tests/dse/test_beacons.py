@@ -110,7 +110,7 @@ def test_a_knob_left_out_stands_at_neutral() -> None:
 def test_the_papers_sequence_makes_the_papers_beacons(threshold: int, made: list[str]) -> None:
     names = ["152", "156", "192", "199"]
 
-    admitted = policy(distance=threshold).admit(1, [PAPER[n] for n in names], [])
+    admitted = policy(distance=threshold).admit([PAPER[n] for n in names], [])
 
     assert admitted == [PAPER[n] for n in made]
 
@@ -119,7 +119,7 @@ def test_one_after_another_is_as_all_at_once() -> None:
     rules = policy(distance=3)
     standing: list[Beacon] = []
     for name in ("152", "156", "192", "199"):
-        for admitted in rules.admit(1, [PAPER[name]], standing):
+        for admitted in rules.admit([PAPER[name]], standing):
             standing.append(beacon(len(standing) + 1, admitted))
 
     assert [b.design for b in standing] == [PAPER["152"], PAPER["156"], PAPER["192"]]
@@ -131,7 +131,7 @@ def test_never_more_beacons_than_allowed_and_none_in_reach_of_another(
 ) -> None:
     rules = policy(max_beacons=most, distance=threshold)
 
-    admitted = rules.admit(1, candidates, [])
+    admitted = rules.admit(candidates, [])
 
     assert len(admitted) <= most
     pairs = [(a, b) for i, a in enumerate(admitted) for b in admitted[:i]]
@@ -142,8 +142,8 @@ def test_failed_beacons_count_towards_the_number_but_reach_nobody() -> None:
     failed = [beacon(i, PAPER["152"], digest=None) for i in (1, 2, 3)]
     rules = policy(max_beacons=4)
 
-    assert rules.admit(1, [PAPER["152"], PAPER["base"]], failed) == [PAPER["152"]]
-    assert rules.admit(1, [PAPER["152"]], [*failed, failed[0]]) == []
+    assert rules.admit([PAPER["152"], PAPER["base"]], failed) == [PAPER["152"]]
+    assert rules.admit([PAPER["152"]], [*failed, failed[0]]) == []
     assert rules.nearest(PAPER["152"], failed) == []
 
 
@@ -192,14 +192,20 @@ def test_gates_are_strict_and_all_must_pass() -> None:
 
 
 def test_generations_that_make_beacons_lie_apart() -> None:
-    rules, standing = policy(distance=3, spacing=5), [beacon(1, PAPER["152"])]
+    rules, standing = policy(spacing=5), [beacon(1, PAPER["152"])]
 
-    admitted = {g: rules.admit(g, [PAPER["192"]], standing) for g in range(8)}
+    assert [g for g in range(8) if rules.open(g, standing)] == [5, 6, 7]
+    assert rules.open(0, [])
 
-    assert [g for g, designs in admitted.items() if designs] == [5, 6, 7]
+
+def test_no_generation_makes_beacons_once_there_are_as_many_as_allowed() -> None:
+    standing = [beacon(i, PAPER["152"], digest=None) for i in (1, 2)]
+
+    assert policy(max_beacons=3).open(9, standing)
+    assert not policy(max_beacons=2).open(9, standing)
 
 
 def test_a_generation_makes_no_more_than_it_may_at_once() -> None:
     candidates = [PAPER[n] for n in ("152", "156", "192")]
 
-    assert policy(distance=3, at_once=2).admit(1, candidates, []) == candidates[:2]
+    assert policy(distance=3, at_once=2).admit(candidates, []) == candidates[:2]

@@ -117,6 +117,31 @@ def test_the_preferred_cost_says_who_becomes_a_beacon_first() -> None:
     assert first(prefer="memory_mib").metrics["memory_mib"] == smallest.metrics["memory_mib"]
 
 
+def test_designs_that_had_to_wait_may_become_beacons_too() -> None:
+    store = run(MemoryStore(), at_once=1, spacing=2, prefer="speedup", distance=1)
+    by_hash = {e.design.hash: e for e in searched(store)}
+
+    for before, beacon in zip(store.made, store.made[1:], strict=False):
+        since = [
+            e
+            for e in by_hash.values()
+            if before.generation < e.generation <= beacon.generation
+            and e.base_error is not None
+            and policy().eligible(e.metrics, e.base_error)
+            and all(
+                policy().between(e.design, b.design) > 1 for b in store.made[: beacon.number - 1]
+            )
+        ]
+        its = by_hash[beacon.design.hash]
+        assert its.metrics["speedup"] == max(e.metrics["speedup"] for e in since)
+    waited = [b for b in store.made if by_hash[b.design.hash].generation < b.generation]
+    assert waited
+    for b in waited:
+        reading = by_hash[b.design.hash].beacon
+        assert reading is not None
+        assert (reading.number, reading.distance) == (b.number, 0)
+
+
 def test_beacons_lie_out_of_each_others_reach_and_are_numbered_in_order() -> None:
     made = run(MemoryStore()).made
 

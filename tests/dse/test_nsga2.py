@@ -130,6 +130,21 @@ def test_revised_figures_decide_the_next_survival() -> None:
     assert search.survivors()[0].tolist() == worst[0].tolist()
 
 
+def test_a_design_that_did_not_survive_comes_back_with_better_figures() -> None:
+    search = optimizer()
+    first = search.ask()
+    run(search, 6)
+    survived = {tuple(genome) for genome in search.survivors().tolist()}
+    gone = np.asarray([g for g in first.tolist() if tuple(g) not in survived][:1])
+    asked = search.ask()
+
+    search.revise(gone, np.full((1, 2), -1.0), np.zeros(1))
+    search.tell(asked, *trade_off(asked))
+
+    assert search.survivors()[0].tolist() == gone[0].tolist()
+    assert len(search.survivors()) == 20
+
+
 def test_infeasible_designs_give_way_to_feasible_ones() -> None:
     def halved(genomes: IntArray) -> tuple[FloatArray, FloatArray]:
         objectives, _ = trade_off(genomes)

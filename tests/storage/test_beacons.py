@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from dse.design import BeaconReading
+from dse.design import BeaconReading, Design
 from dse.errors import StoreError, UnknownNameError
 from dse.ports import Role
 from dse.tasks import CurvePoint, Outcome, Retrained, Status
@@ -194,6 +194,20 @@ def test_evaluations_come_in_the_order_that_is_asked_for(store: SqlRunStore) -> 
 
     assert [e.design for e in found] == [design(7), design(5)]
     assert found[1] == served(5, 0, 0, by=1, error=4.5)
+
+
+def test_evaluations_since_a_generation_come_in_order(store: SqlRunStore) -> None:
+    with_a_beacon(store)
+    store.propose(Role.SEARCH, 2, proposals([8]))
+    store.propose(Role.BASELINE, 0, proposals([1]))
+    store.conclude(Role.BASELINE, evaluations([1], 0))
+
+    def since(generation: int) -> list[Design]:
+        return [e.design for e in store.evaluations_since(generation)]
+
+    assert since(0) == [design(number) for number in (5, 6, 3, 4, 7)]
+    assert since(1) == [design(number) for number in (3, 4, 7)]
+    assert since(2) == []
 
 
 def test_revised_designs_keep_no_figure_of_other_weights(
