@@ -1,13 +1,15 @@
 """What a command line assigns: parameters and knob values."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 import yaml
 
-from dse.design import Design
+from dse.canonical import canonical
+from dse.design import Design, Value
 from dse.errors import SpecError, UnknownNameError
+from dse.knob_lines import ENDS, default_values, matching
 from dse.knobs import KNOBS
+from dse.ports import Workload
 
 
 def params_from(texts: Sequence[str]) -> dict[str, object]:
@@ -21,15 +23,20 @@ def params_from(texts: Sequence[str]) -> dict[str, object]:
     return params
 
 
-def design_from(layers: Sequence[str], texts: Sequence[str], start: Design | None) -> Design:
+def design_from(workload: Workload, texts: Sequence[str], start: Design | None) -> Design:
     """Return the design that KNOB=VALUE and KNOB@LAYERS=VALUE texts make of `start`, or of the
-    neutral one; later texts win.
+    workload's defaults, in canonical form; later texts win.
 
     Raises:
         UnknownNameError: no such knob.
         SpecError: a value the knob cannot take, or a glob that matches no layer.
     """
-    choices = {knob: dict.fromkeys(layers, entry.neutral) for knob, entry in KNOBS.items()}
+    layers = workload.shape.names
+    if start is None:
+        base = default_values(workload)
+    else:
+        base = {name: knob.neutral for name, knob in KNOBS.items()}
+    choices = {knob: dict.fromkeys(layers, value) for knob, value in base.items()}
     for knob, values in (start.choices if start else {}).items():
         if set(values) != set(layers):
             raise SpecError(
@@ -38,14 +45,23 @@ def design_from(layers: Sequence[str], texts: Sequence[str], start: Design | Non
             )
         if knob not in KNOBS:
             raise UnknownNameError("knob", knob, KNOBS)
-        choices[knob] = {layer: values[layer] for layer in layers}
+        choices[knob] = {layer: _allowed(knob, layer, values[layer]) for layer in layers}
     for text in texts:
         knob, glob, value = _assignment(text)
-        matched = [layer for layer in layers if fnmatchcase(layer, glob)]
+        matched = matching(layers, glob)
         if not matched:
-            raise SpecError(f"{glob!r} in {text!r} matches no layer; allowed: {', '.join(layers)}")
+            allowed = ", ".join((*ENDS, *layers))
+            raise SpecError(f"{glob!r} in {text!r} matches no layer; allowed: {allowed}")
         choices[knob].update(dict.fromkeys(matched, value))
-    return Design(choices)
+    return canonical(Design(choices), workload.shape.dynamic)
+
+
+def _allowed(knob: str, layer: str, value: Value) -> Value:
+    if value not in KNOBS[knob].choices:
+        raise SpecError(
+            f"{knob} at {layer!r} must be one of {list(KNOBS[knob].choices)}, got {value!r}"
+        )
+    return value
 
 
 def _scalar(name: str, text: str) -> str | int | float | bool | None:
@@ -59,14 +75,14 @@ def _scalar(name: str, text: str) -> str | int | float | bool | None:
     raise SpecError(f"the value of {name} must be a number, a text or true or false, got {text!r}")
 
 
-def _assignment(text: str) -> tuple[str, str, int]:
+def _assignment(text: str) -> tuple[str, str, Value]:
     target, equals, value = text.partition("=")
     knob, at, glob = target.partition("@")
     if not (knob and equals):
         raise SpecError(f"an assignment is KNOB=VALUE or KNOB@LAYERS=VALUE, got {text!r}")
     if knob not in KNOBS:
         raise UnknownNameError("knob", knob, KNOBS)
-    allowed = KNOBS[knob].choices
-    if value not in map(str, allowed):
-        raise SpecError(f"{knob} must be one of {list(allowed)}, got {value!r}")
-    return knob, glob if at else "*", int(value)
+    allowed = {str(choice): choice for choice in KNOBS[knob].choices}
+    if value not in allowed:
+        raise SpecError(f"{knob} must be one of {list(allowed.values())}, got {value!r}")
+    return knob, glob if at else "*", allowed[value]

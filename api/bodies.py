@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from fastapi import Request
 
+from api.driving import checked
 from api.errors import Code, FieldError, Refusal, pointer
-from dse.catalogue import Catalogue, check, check_runnable
-from dse.errors import SpecError, UnknownNameError
+from dse.catalogue import Catalogue
+from dse.errors import EvaluationError, SpecError, UnknownNameError
 from dse.spec import JobSpec, parse_spec, spec_from_data
 
 JSON_TYPE: Final = "application/json"
@@ -57,7 +58,7 @@ def check_spec(spec: JobSpec, catalogue: Catalogue) -> None:
         SpecError, Refusal: naming what was given, where, and what is allowed.
     """
     try:
-        check_runnable(check(spec, catalogue))
+        checked(spec, catalogue)
     except UnknownNameError as error:
         wrong = [
             FieldError(pointer=pointer(place), detail=str(error))
@@ -65,6 +66,8 @@ def check_spec(spec: JobSpec, catalogue: Catalogue) -> None:
             if name == error.given and place[0] in _PLACES.get(error.kind, ())
         ]
         raise Refusal(Code.UNKNOWN_NAME, str(error), errors=wrong) from error
+    except EvaluationError as error:  # a plug-in that cannot even be described
+        raise Refusal(Code.INVALID_SPEC, str(error)) from error
 
 
 def _storable(spec: JobSpec) -> JobSpec:

@@ -30,6 +30,7 @@ from api.marks import (
     points,
 )
 from api.tables import knob_layers, metric_title, metric_value, sorted_front
+from dse.design import Value
 from dse.metrics import METRICS, TEST_PREFIX
 
 _MOST_LABELS: Final = 12
@@ -166,7 +167,7 @@ def choice_figure(document: Document) -> go.Figure:
     front = sorted_front(document)
     places = knob_layers(front)
     cells = [[item["design"][knob].get(layer) for item in front] for knob, layer in places]
-    values = sorted({value for row in cells for value in row if value is not None})
+    values = sorted({v for row in cells for v in row if v is not None}, key=_value_order)
     rank = {value: i for i, value in enumerate(values)}
     names = [escape(f"{knob} {layer}") for knob, layer in places]
     texts = [hover(item, objectives) for item in front]
@@ -203,6 +204,11 @@ def choice_figure(document: Document) -> go.Figure:
     figure.update_yaxes(autorange="reversed", tickvals=rows, ticktext=names, showgrid=False)
     figure.update_xaxes(showgrid=False)
     return figure.update_layout(height=160 + 24 * len(places))
+
+
+def _value_order(value: Value) -> tuple[bool, int, str]:
+    """Numbers first, then words: one scale of colours serves all knobs."""
+    return (True, 0, value) if isinstance(value, str) else (False, value, "")
 
 
 def beacon_figure(document: Document) -> go.Figure:

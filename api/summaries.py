@@ -1,5 +1,8 @@
 """One sentence for each figure, for those who do not see it."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 from api.documents import Document, Json
 from api.marks import axes, drawable, inside, is_beacon
 from api.tables import metric_value, number, sorted_front
@@ -42,18 +45,27 @@ def choice_summary(document: Document) -> str:
     front = sorted_front(document)
     if not front:
         return "The front is empty."
-    means = []
-    for knob, layers in front[0]["design"].items():
-        every = {
-            layer: sum(item["design"][knob][layer] for item in front) / len(front)
-            for layer in layers
-        }
-        low, high = min(every, key=every.__getitem__), max(every, key=every.__getitem__)
-        means.append(
-            f"{knob} is lowest at {low} ({number(every[low])} on average) "
-            f"and highest at {high} ({number(every[high])})"
-        )
-    return f"Over {_count(len(front), 'member')}, {'; '.join(means)}."
+    told = []
+    for knob in front[0]["design"]:
+        chosen = [item["design"][knob] for item in front]
+        words = any(isinstance(value, str) for value in chosen[0].values())
+        told.append(_words(knob, chosen) if words else _means(knob, chosen))
+    return f"Over {_count(len(front), 'member')}, {'; '.join(told)}."
+
+
+def _means(knob: str, chosen: Sequence[Mapping[str, int]]) -> str:
+    every = {layer: sum(values[layer] for values in chosen) / len(chosen) for layer in chosen[0]}
+    low, high = min(every, key=every.__getitem__), max(every, key=every.__getitem__)
+    return (
+        f"{knob} is lowest at {low} ({number(every[low])} on average) "
+        f"and highest at {high} ({number(every[high])})"
+    )
+
+
+def _words(knob: str, chosen: Sequence[Mapping[str, str]]) -> str:
+    counts = Counter(value for values in chosen for value in values.values())
+    shares = (f"{word} in {100 * n / counts.total():.0f} %" for word, n in counts.most_common())
+    return f"{knob} is {', '.join(shares)} of the layers"
 
 
 def split_summary(document: Document) -> str:

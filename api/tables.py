@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.documents import Document, Json
+from dse.design import Value
 from dse.errors import UnknownNameError
+from dse.knobs import KNOBS
 from dse.metrics import METRICS, TEST_PREFIX, metric
 
 Cell = str | int | float | None
@@ -117,10 +119,24 @@ def curve_table(document: Document) -> Table:
 
 
 def widths(item: Mapping[str, Any]) -> str:  # JSON data
-    """Return a design's values in layer order, a knob after the other."""
-    return " / ".join(
-        ",".join(str(value) for value in layers.values()) for layers in item["design"].values()
-    )
+    """Return a design's numbers in layer order, a knob after the other, and then its words with
+    the layers that they hold in, as far as they are not neutral."""
+    numbers, words = [], []
+    for knob, layers in item["design"].items():
+        if KNOBS[knob].numeric:
+            numbers.append(",".join(str(value) for value in layers.values()))
+        else:
+            words += _words(layers, KNOBS[knob].neutral)
+    return " / ".join([*numbers, *words])
+
+
+def _words(layers: Mapping[str, Value], neutral: Value) -> list[str]:
+    chosen = dict.fromkeys(word for word in layers.values() if word != neutral)
+    found = {word: [layer for layer in layers if layers[layer] == word] for word in chosen}
+    return [
+        str(word) if len(names) == len(layers) else f"{word}: {' '.join(names)}"
+        for word, names in found.items()
+    ]
 
 
 def sorted_front(document: Document) -> list[Json]:

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dse.design import Value
 from storage.beacons import BeaconState
 from storage.tables import JobState
 
@@ -71,7 +72,7 @@ class EvaluationView(BaseModel):
     hash: str = Field(description="of the design")
     generation: int
     position: int = Field(description="within its generation")
-    design: dict[str, dict[str, int]] = Field(
+    design: dict[str, dict[str, Value]] = Field(
         description="knob -> layer -> value", examples=[{"w_bits": {"L0": 4, "FC": 8}}]
     )
     metrics: dict[str, float] = Field(examples=[{"error": 21.4, "speedup": 18.2}])
@@ -126,7 +127,7 @@ class BeaconView(BaseModel):
         description="READY; FAILED: retraining gave no weights; LOST: their file cannot be used"
     )
     hash: str = Field(description="of the design")
-    design: dict[str, dict[str, int]] = Field(description="knob -> layer -> value")
+    design: dict[str, dict[str, Value]] = Field(description="knob -> layer -> value")
     sha256: str | None = Field(description="of the weights, also when they are lost")
     size: int | None = Field(description="of their file, bytes")
     steps: int | None = Field(description="batches of the retraining")
@@ -180,7 +181,7 @@ class PlatformView(BaseModel):
 
     name: str
     summary: str
-    knobs: dict[str, list[int]]
+    knobs: dict[str, list[Value]]
     metrics: list[str]
     params: dict[str, Any]  # of any JSON kind, by platform
     constants: list[ConstantView]
@@ -190,8 +191,8 @@ class KnobView(BaseModel):
     """One thing that a design chooses."""
 
     name: str
-    choices: list[int]
-    neutral: int
+    choices: list[Value]
+    neutral: Value
     unit: str
     meaning: str
 

@@ -19,10 +19,11 @@ import torch
 
 from dse.ports import silent
 from evaluators.network import Network
-from evaluators.quantizers.calibration import TensorRange, input_ranges
-from evaluators.quantizers.grid import Grid
-from evaluators.quantizers.layers import QuantizedLinear, QuantizedModel, Widths
-from evaluators.quantizers.uniform import UNIFORM_BITS, uniform_grid
+from evaluators.quantizers.calibration import input_ranges
+from evaluators.quantizers.layers import QuantizedModel
+from evaluators.quantizers.scheme import Scheme
+from evaluators.quantizers.tensor_range import FrozenRange, TensorRange
+from evaluators.quantizers.uniform import UNIFORM_BITS
 from evaluators.registry import Places, make_workload
 
 _FC_SHARE = 0.8
@@ -47,20 +48,23 @@ class Study:
         self.ranges = self._observed(self.names)
 
     def frozen(self, w_bits: int, a_bits: int) -> None:
-        widths = Widths(weights=w_bits, inputs=a_bits)
-        self.quantized.set(dict.fromkeys(self.names, widths))
+        scheme = Scheme(weights=w_bits, inputs=a_bits)
+        self.quantized.set(dict.fromkeys(self.names, scheme))
 
     def sequential(self, w_bits: int, a_bits: int) -> None:
         self.quantized.set(None)
         for name in self.names:
-            self._put(name, w_bits, self._observed((name,))[name].grid(a_bits))
+            scheme = Scheme(weights=w_bits, inputs=a_bits)
+            self.quantized.put(name, scheme, self._observed((name,)))
 
     def fc_scaled(self, w_bits: int, a_bits: int) -> None:
         self.frozen(w_bits, a_bits)
         if a_bits in UNIFORM_BITS:
             last = self.names[-1]
             peak = float(np.median([sample.peak for sample in self.ranges[last].samples]))
-            self._put(last, w_bits, uniform_grid(_FC_SHARE * peak, bits=a_bits))
+            scheme = Scheme(weights=w_bits, inputs=a_bits)
+            ends = {scheme.input_rule: (-_FC_SHARE * peak, _FC_SHARE * peak)}
+            self.quantized.put(last, scheme, {last: FrozenRange(ends=ends, peak=peak)})
 
     def measure(self, put: Callable[[int, int], None], w_bits: int, a_bits: int) -> Figures:
         started = time.perf_counter()
@@ -73,10 +77,6 @@ class Study:
 
     def _observed(self, names: tuple[str, ...]) -> Mapping[str, TensorRange]:
         return input_ranges(self.quantized.model, names, self.samples)
-
-    def _put(self, name: str, w_bits: int, inputs: Grid) -> None:
-        layer = cast(QuantizedLinear, self.quantized.model.get_submodule(name))
-        layer.operands = layer.at(w_bits, inputs)
 
 
 def main() -> None:

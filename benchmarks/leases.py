@@ -160,7 +160,7 @@ def costs() -> dict[str, float]:
 
 
 def proposal(of: Design) -> Proposal:
-    genome = tuple(of.choices["w_bits"].values())
+    genome = tuple(int(bits) for bits in of.choices["w_bits"].values())
     return Proposal(design=of, genome=genome, costs=costs(), violation=0.0, key=of.hash)
 
 

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dse.catalogue import check
-from dse.design import Choices, NetworkShape, content_hash
+from dse.design import Choices, NetworkShape, Value, content_hash
 from dse.ports import FloatArray, IntArray, Platform, Progress, Workload
 from dse.search import Search
 from dse.spec import JobSpec, spec_from_data
@@ -67,6 +67,7 @@ class Trivial:
     splits = ("search", "test")
     trainable = False
     needs = None
+    defaults: Mapping[str, Value] = {}
 
     @property
     def shape(self) -> NetworkShape:
@@ -105,7 +106,7 @@ def spec(generations: int) -> JobSpec:
 def evaluate(task: Task, progress: Progress) -> dict[str, float]:
     if task.choices is None:
         return {"error": 0.0}
-    bits = [b for layers in task.choices.values() for b in layers.values()]
+    bits = [int(b) for layers in task.choices.values() for b in layers.values()]
     return {"error": sum((i % 5 + 1) / b for i, b in enumerate(bits))}
 
 

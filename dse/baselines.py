@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dse.design import Design, Evaluation
+from dse.canonical import canonical
+from dse.design import Design, Evaluation, Value
+from dse.knobs import KNOBS
 from dse.metrics import METRICS
 from dse.problem import Problem
+from dse.space import Gene
 
 GREEDY_BUDGET = 100
 """Networks run by one greedy descent at most, probes included."""
@@ -23,7 +26,8 @@ def uniform(problem: Problem) -> list[tuple[str, Design]]:
 
     A width that the spec does not list is kept (it is a baseline, not a member of the space);
     one that is below what the spec allows at a layer is raised to the lowest choice there, and a
-    knob that is not searched keeps its value.
+    knob that is not searched keeps its value. Knobs that are no widths stand at the workload's
+    default, or where that is no choice, at the first one.
     """
     found: dict[str, tuple[str, Design]] = {}
     for widths in _UNIFORM:
@@ -35,7 +39,8 @@ def uniform(problem: Problem) -> list[tuple[str, Design]]:
 
 
 def greedy(problem: Problem, float_metrics: Mapping[str, float], measure: Measure) -> None:
-    """Lower one gene at a time, always the one that buys most for the least error.
+    """Lower one gene at a time, always the one that buys most for the least error. Words have no
+    lower: their genes stay where `uniform` has them.
 
     First every single lowering from the widest design is probed; then the descent takes, step by
     step, the lowering with the best ratio of gain to probed error, keeps it if the workload's
@@ -50,14 +55,14 @@ def greedy(problem: Problem, float_metrics: Mapping[str, float], measure: Measur
 
 def _uniform_design(problem: Problem, widths: dict[str, int]) -> Design | None:
     space = problem.space
-    choices: dict[str, dict[str, int]] = {knob: {} for knob in space.knobs}
+    choices: dict[str, dict[str, Value]] = {knob: {} for knob in space.knobs}
     for (knob, layer), allowed in space.allowed.items():
-        choices[knob][layer] = (
-            allowed[0]
-            if len(allowed) == 1 or knob not in widths
-            else max(widths[knob], allowed[0])
-        )
-    design = Design(choices)
+        lowest = allowed[0]
+        if knob in widths and len(allowed) > 1 and isinstance(lowest, int):
+            choices[knob][layer] = max(widths[knob], lowest)
+        else:
+            choices[knob][layer] = _standing(problem, knob, allowed)
+    design = canonical(Design(choices), space.dynamic)
     for platform in problem.platforms:
         for knob, taken in platform.knobs.items():
             if any(value not in taken for value in design.choices[knob].values()):
@@ -66,6 +71,11 @@ def _uniform_design(problem: Problem, widths: dict[str, int]) -> Design | None:
             if any(len({design.value(k, layer) for k in tied}) > 1 for layer in space.layers):
                 return None
     return design
+
+
+def _standing(problem: Problem, knob: str, allowed: tuple[Value, ...]) -> Value:
+    default = problem.workload.defaults.get(knob, KNOBS[knob].neutral)
+    return default if default in allowed else allowed[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,7 @@ class _Descent:
         self._float_metrics = float_metrics
         self._measure = measure
         self._space = problem.space
-        self._top = tuple(n - 1 for n in self._space.cardinalities)
+        self._top = tuple(self._start(gene) for gene in self._space.genes)
         self._blocks = self._block_genes()
 
     def run(self) -> None:
@@ -173,8 +183,14 @@ class _Descent:
         }
         return evaluation.measured and self._problem.violation(measured, self._float_metrics) <= 0
 
+    def _start(self, gene: Gene) -> int:
+        knob, _ = gene.targets[0]
+        if KNOBS[knob].numeric:
+            return len(gene.choices) - 1
+        return gene.choices.index(_standing(self._problem, knob, gene.choices))
+
     def _block_genes(self) -> list[tuple[int, ...]]:
-        genes = list(range(len(self._space.genes)))
+        genes = [i for i, g in enumerate(self._space.genes) if KNOBS[g.targets[0][0]].numeric]
         for size in range(1, len(genes) + 1):
             blocks = [tuple(genes[i : i + size]) for i in range(0, len(genes), size)]
             probes = sum(max(self._top[g] for g in block) for block in blocks)

@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dse.design import Beacon, Design, Evaluation
+from dse.design import Beacon, Design, Evaluation, Value
+from dse.errors import SpecError
 from dse.knobs import KNOBS
 from dse.metrics import METRICS
 from dse.spec import Beacons
@@ -21,16 +22,25 @@ def distance(a: Design, b: Design, knob_weights: Mapping[str, float]) -> float:
     activations.
 
     Args:
-        knob_weights: knob -> what one doubling at one layer counts.
+        knob_weights: knob -> what one doubling at one layer counts; knobs of numbers alone.
+
+    Raises:
+        SpecError: a knob's values are words.
     """
     total = 0.0
     for knob, weight in knob_weights.items():
         ours, theirs = a.choices.get(knob, {}), b.choices.get(knob, {})
         for layer in dict.fromkeys((*ours, *theirs)):
             neutral = KNOBS[knob].neutral
-            ratio = ours.get(layer, neutral) / theirs.get(layer, neutral)
-            total += weight * abs(math.log2(ratio))
+            one, other = (_number(knob, v.get(layer, neutral)) for v in (ours, theirs))
+            total += weight * abs(math.log2(one / other))
     return total
+
+
+def _number(knob: str, value: Value) -> int:
+    if isinstance(value, str):
+        raise SpecError(f"only knobs whose values are numbers have a distance, got {knob}={value}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,16 @@
 """What exists (a port), and whether a spec can be run with it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Protocol
 
 from dse.errors import SpecError, UnknownNameError
+from dse.knob_lines import build_space
 from dse.knobs import KNOBS
 from dse.metrics import METRICS
 from dse.optimizers.making import check_available
 from dse.ports import Platform, Workload
 from dse.problem import Problem
-from dse.space import Gene, SearchSpace, Target
-from dse.spec import JobSpec, KnobLine
+from dse.spec import JobSpec
 
 
 class Catalogue(Protocol):
@@ -65,134 +63,6 @@ def check_runnable(problem: Problem) -> None:
         )
 
 
-def build_space(
-    lines: Sequence[KnobLine],
-    workload: Workload,
-    platforms: Sequence[Platform],
-    evaluator_knobs: Sequence[str],
-) -> SearchSpace:
-    """Return the space that the knob lines describe on these layers and platforms."""
-    layers = workload.shape.names
-    honoured = {knob for platform in platforms for knob in platform.knobs} | set(evaluator_knobs)
-    rules = _rules(lines, layers, honoured, platforms)
-    groups = _Groups(rules)
-    for line_target, rule in rules.items():
-        groups.tie(line_target, rule, layers)
-    for platform in platforms:
-        for tied in platform.tied:
-            for layer in layers:
-                groups.join([(knob, layer) for knob in tied])
-    knobs = tuple(knob for knob in KNOBS if knob in honoured)
-    genes, fixed = [], {}
-    for targets in groups.sets([(knob, layer) for knob in knobs for layer in layers]):
-        choices = _common_choices(targets, rules)
-        if len(choices) > 1:
-            genes.append(Gene(name=_gene_name(targets), choices=choices, targets=targets))
-        else:
-            fixed.update(dict.fromkeys(targets, choices[0]))
-    if not genes:
-        raise SpecError("the knobs leave a single design: nothing to search")
-    return SearchSpace(layers=layers, knobs=knobs, genes=tuple(genes), fixed=fixed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    choices: tuple[int, ...]
-    tie: str
-    line: int
-
-
-def _rules(
-    lines: Sequence[KnobLine],
-    layers: Sequence[str],
-    honoured: set[str],
-    platforms: Sequence[Platform],
-) -> dict[Target, _Rule]:
-    rules: dict[Target, _Rule] = {}
-    for number, line in enumerate(lines):
-        if line.knob not in KNOBS:
-            raise UnknownNameError("knob", line.knob, KNOBS)
-        if line.knob not in honoured:
-            raise SpecError(
-                f"knob {line.knob!r} has no effect: none of the platforms "
-                f"{[p.name for p in platforms]} and no evaluator honours it; "
-                f"allowed: {sorted(honoured)}"
-            )
-        _check_choices(line, platforms)
-        matched = [layer for layer in layers if fnmatchcase(layer, line.layers)]
-        if not matched:
-            raise SpecError(
-                f"layers {line.layers!r} of knob {line.knob!r} matches no layer; "
-                f"allowed: {', '.join(layers)}"
-            )
-        for layer in matched:
-            rules[line.knob, layer] = _Rule(tuple(sorted(line.choices)), line.tie, number)
-    return rules
-
-
-def _check_choices(line: KnobLine, platforms: Sequence[Platform]) -> None:
-    takers = {"the catalogue": KNOBS[line.knob].choices}
-    takers |= {p.name: p.knobs[line.knob] for p in platforms if line.knob in p.knobs}
-    for taker, allowed in takers.items():
-        wrong = [value for value in line.choices if value not in allowed]
-        if wrong:
-            raise SpecError(
-                f"choices of {line.knob} for layers {line.layers!r}: {taker} takes "
-                f"{list(allowed)}, got {wrong}"
-            )
-
-
-class _Groups:
-    """Targets that share a gene (a small union-find)."""
-
-    def __init__(self, rules: dict[Target, _Rule]) -> None:
-        self._leader: dict[Target, Target] = {}
-        self._named: dict[tuple[str, str], Target] = {}
-        self._rules = rules
-
-    def tie(self, target: Target, rule: _Rule, layers: Sequence[str]) -> None:
-        if rule.tie == "none":
-            return
-        if rule.tie in KNOBS:
-            self.join([(rule.tie, target[1]), target])
-            return
-        name = ("line", str(rule.line)) if rule.tie == "all" else ("name", rule.tie)
-        self.join([self._named.setdefault(name, target), target])
-
-    def join(self, targets: Sequence[Target]) -> None:
-        for target in targets[1:]:
-            self._leader[self._find(target)] = self._find(targets[0])
-
-    def sets(self, targets: Sequence[Target]) -> list[tuple[Target, ...]]:
-        found: dict[Target, list[Target]] = {}
-        for target in targets:
-            found.setdefault(self._find(target), []).append(target)
-        return [tuple(members) for members in found.values()]
-
-    def _find(self, target: Target) -> Target:
-        while (leader := self._leader.get(target, target)) != target:
-            target = leader
-        return target
-
-
-def _common_choices(targets: tuple[Target, ...], rules: dict[Target, _Rule]) -> tuple[int, ...]:
-    """Return what all tied targets allow; those that no line names follow the others."""
-    named = [rules[target].choices for target in targets if target in rules]
-    if not named:
-        return (KNOBS[targets[0][0]].neutral,)
-    common = tuple(value for value in named[0] if all(value in other for other in named))
-    if not common:
-        raise SpecError(
-            f"{_gene_name(targets)} share one gene but have no choice in common: "
-            + ", ".join(f"{k}@{layer} {rules[k, layer].choices}" for k, layer in targets)
-        )
-    return common
-
-
-def _gene_name(targets: tuple[Target, ...]) -> str:
-    return "=".join(f"{knob}@{layer}" for knob, layer in targets)
-
-
 def _check_metrics(problem: Problem) -> None:
     spec, available = problem.spec, problem.available_metrics
     _check_totals(problem)
@@ -237,9 +107,16 @@ def _check_beacons(problem: Problem, evaluator_knobs: Sequence[str]) -> None:
             f"beacons.prefer must be one of the costs {', '.join(problem.cost_metrics)}, "
             f"got {rules.prefer!r}"
         )
+    measurable = [knob for knob in evaluator_knobs if KNOBS[knob].numeric]
     for knob in rules.knob_weights:
         if knob not in evaluator_knobs:
-            raise UnknownNameError("knob in beacons.knob_weights", knob, evaluator_knobs)
+            raise UnknownNameError("knob in beacons.knob_weights", knob, measurable)
+        if knob not in measurable:
+            raise SpecError(
+                f"beacons.knob_weights takes knobs whose values are numbers: "
+                f"{', '.join(measurable)}; got {knob!r}, whose values are words: "
+                f"{', '.join(map(str, KNOBS[knob].choices))}"
+            )
 
 
 def _check_totals(problem: Problem) -> None:

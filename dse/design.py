@@ -22,6 +22,8 @@ class Layer:
         stride: kernel step in elements.
         input_elements: distinct input elements of one inference; m * k * groups if left out.
         consumers: names of the layers that read this layer's output.
+        dynamic: the second operand is an activation too, as in attention: nothing is stored.
+            Then `w_bits` is the width of the second operand, `a_bits` that of the first.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Layer:
     stride: int = 1
     input_elements: int | None = None
     consumers: tuple[str, ...] = ()
+    dynamic: bool = False
 
     @property
     def macs(self) -> int:
@@ -41,8 +44,8 @@ class Layer:
 
     @property
     def weights(self) -> int:
-        """Weight elements."""
-        return self.k * self.n * self.groups
+        """Weight elements; none where both operands are activations."""
+        return 0 if self.dynamic else self.k * self.n * self.groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,11 @@ class NetworkShape:
         return tuple(layer.name for layer in self.layers)
 
     @property
+    def dynamic(self) -> frozenset[str]:
+        """Names of the layers whose second operand is an activation."""
+        return frozenset(layer.name for layer in self.layers if layer.dynamic)
+
+    @property
     def macs(self) -> int:
         return sum(layer.macs for layer in self.layers)
 
@@ -72,13 +80,16 @@ class NetworkShape:
         return sum(layer.weights for layer in self.layers)
 
 
-Choices = Mapping[str, Mapping[str, int]]
+Value = int | str
+"""What a knob stands at: a number, or a word for one that has no measure."""
+
+Choices = Mapping[str, Mapping[str, Value]]
 """knob -> layer -> value."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """One value for every knob at every layer, as integers.
+    """One value for every knob at every layer.
 
     Attributes:
         choices: knob -> layer -> value; knobs that are absent stand at their neutral value.
@@ -90,10 +101,12 @@ class Design:
         frozen = {knob: MappingProxyType(dict(v)) for knob, v in self.choices.items()}
         object.__setattr__(self, "choices", MappingProxyType(frozen))
 
-    def value(self, knob: str, layer: str) -> int:
-        return self.choices[knob][layer]
+    def value(self, knob: str, layer: str) -> Value:
+        from dse.knobs import KNOBS
 
-    def to_json(self) -> dict[str, dict[str, int]]:
+        return self.choices.get(knob, {}).get(layer, KNOBS[knob].neutral)
+
+    def to_json(self) -> dict[str, dict[str, Value]]:
         return {knob: dict(values) for knob, values in self.choices.items()}
 
     @cached_property
@@ -108,7 +121,7 @@ class Design:
         }
         return content_hash({knob: values for knob, values in told.items() if values})
 
-    def __reduce__(self) -> tuple[type["Design"], tuple[dict[str, dict[str, int]]]]:
+    def __reduce__(self) -> tuple[type["Design"], tuple[dict[str, dict[str, Value]]]]:
         return Design, (self.to_json(),)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.design import Beacon, Choices, Design, Evaluation, Layer, NetworkShape
+from dse.design import Beacon, Choices, Design, Evaluation, Layer, NetworkShape, Value
 from dse.tasks import Outcome, Report, Retrained, Retraining, Task
 
 IntArray = NDArray[np.int64]
@@ -36,6 +36,8 @@ class Workload(Protocol):
         splits: "search", whose error a search sees, "test", and what else it is measured on.
         trainable: it has training data, so that beacons can be made.
         needs: what the user must provide before it can be run here; None: nothing.
+        defaults: knob -> what it stands at in every layer that no knob line names; knobs left
+            out: their neutral value.
     """
 
     @property
@@ -52,6 +54,8 @@ class Workload(Protocol):
     def trainable(self) -> bool: ...
     @property
     def needs(self) -> str | None: ...
+    @property
+    def defaults(self) -> Mapping[str, Value]: ...
 
 
 class Platform(Protocol):
@@ -60,7 +64,7 @@ class Platform(Protocol):
     Attributes:
         name: registry name.
         params: the parameters it was made with, defaults included.
-        knobs: knob -> the values it takes, ascending.
+        knobs: knob -> the values it takes, in the catalogue's order.
         tied: groups of knobs that must be equal at each layer, e.g. (("w_bits", "a_bits"),).
         metrics: names that `cost` yields.
         constants: every figure of the cost model: name, value, unit, source.
@@ -71,7 +75,7 @@ class Platform(Protocol):
     @property
     def params(self) -> Mapping[str, object]: ...
     @property
-    def knobs(self) -> Mapping[str, tuple[int, ...]]: ...
+    def knobs(self) -> Mapping[str, tuple[Value, ...]]: ...
     @property
     def tied(self) -> tuple[tuple[str, ...], ...]: ...
     @property
@@ -80,7 +84,7 @@ class Platform(Protocol):
     @property
     def constants(self) -> list[dict[str, float | str]]: ...
 
-    def arithmetic(self, layer: Layer, values: Mapping[str, int]) -> Mapping[str, int | str]:
+    def arithmetic(self, layer: Layer, values: Mapping[str, Value]) -> Mapping[str, int | str]:
         """Say what the error evaluator must obey at `layer`, whose knobs stand at `values`
         (knob -> value); empty: plain integer products with wide accumulators."""
 

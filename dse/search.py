@@ -151,8 +151,12 @@ class Search:
 
     def _optimizer(self) -> tuple[Optimizer, int]:
         """Return the optimizer where the store left it, and how many designs that took."""
+        space = self._problem.space
         optimizer = make_optimizer(
-            self._problem.spec.search, self._problem.space.cardinalities, self._seed_genomes()
+            self._problem.spec.search,
+            space.cardinalities,
+            self._seed_genomes(),
+            canonical=space.canonical,
         )
         last = self._store.last_generation()
         if last is None:

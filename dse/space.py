@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from dse.design import Design
+from dse.canonical import canonical, governors, idle
+from dse.design import Design, Value
 from dse.errors import SpecError
 from dse.knobs import KNOBS
 from dse.ports import IntArray
@@ -21,34 +22,42 @@ class Gene:
     """One number of a genome: an index into `choices`, applied to every target alike.
 
     Attributes:
-        choices: values, ascending, at least two.
+        choices: values in the catalogue's order, at least two.
         targets: the (knob, layer) pairs that take the chosen value.
     """
 
     name: str
-    choices: tuple[int, ...]
+    choices: tuple[Value, ...]
     targets: tuple[Target, ...]
+
+    @property
+    def neutral(self) -> int:
+        """Index of the neutral value, or 0 if it is none of the choices."""
+        neutral = KNOBS[self.targets[0][0]].neutral
+        return self.choices.index(neutral) if neutral in self.choices else 0
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """All designs of a job.
+    """All designs of a job, each in its canonical form.
 
     Attributes:
         layers: layer names in order of execution.
         knobs: every knob that a design of this space states.
         genes: what is searched.
         fixed: (knob, layer) -> value for everything else.
+        dynamic: the layers whose operands are both activations.
     """
 
     layers: tuple[str, ...]
     knobs: tuple[str, ...]
     genes: tuple[Gene, ...]
-    fixed: Mapping[Target, int]
+    fixed: Mapping[Target, Value]
+    dynamic: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
-        """Number of designs."""
+        """Number of genomes; at most so many designs."""
         return math.prod(len(gene.choices) for gene in self.genes)
 
     @property
@@ -56,7 +65,7 @@ class SearchSpace:
         return tuple(len(gene.choices) for gene in self.genes)
 
     @cached_property
-    def allowed(self) -> Mapping[Target, tuple[int, ...]]:
+    def allowed(self) -> Mapping[Target, tuple[Value, ...]]:
         """(knob, layer) -> the values it may take in this space."""
         free = {target: gene.choices for gene in self.genes for target in gene.targets}
         return {**{target: (value,) for target, value in self.fixed.items()}, **free}
@@ -70,25 +79,43 @@ class SearchSpace:
         return self._design(values)
 
     def encode(self, design: Design) -> tuple[int, ...] | None:
-        """Return the genome of a design, or None if the space does not contain it."""
-        for (knob, layer), choices in self.allowed.items():
-            if design.value(knob, layer) not in choices:
-                return None
+        """Return the genome of a design, or None if the space does not contain it.
+
+        Of several genomes with that design it is the one whose genes without effect are neutral.
+        """
+        if any(
+            design.value(knob, layer) != value and not self._idle(design, knob, layer)
+            for (knob, layer), value in self._settled(design).items()
+        ):
+            return None
         genome = []
         for gene in self.genes:
-            values = {design.value(knob, layer) for knob, layer in gene.targets}
-            if len(values) != 1:
+            values = {
+                design.value(knob, layer)
+                for knob, layer in gene.targets
+                if not self._idle(design, knob, layer)
+            }
+            if len(values) > 1 or not values <= set(gene.choices):
                 return None
-            genome.append(gene.choices.index(values.pop()))
+            genome.append(gene.choices.index(values.pop()) if values else gene.neutral)
         return tuple(genome)
+
+    def canonical(self, genomes: IntArray) -> IntArray:
+        """Return for each genome (n, n_genes) the one that `encode` gives its design."""
+        if not self._ambiguous:
+            return genomes
+        rows = [self.encode(self.decode(genome)) for genome in genomes]
+        return np.asarray(rows, dtype=np.int64).reshape(len(genomes), len(self.genes))
 
     def repair(self, design: Design) -> Design:
         """Return the nearest design of the space: a value that is not allowed becomes the next
-        higher allowed one, or else the highest; tied targets follow their highest."""
+        higher allowed one, or else the highest; tied targets follow their highest. Words are
+        higher the later the catalogue names them."""
         values = dict(self.fixed)
         for gene in self.genes:
-            wanted = max(design.value(knob, layer) for knob, layer in gene.targets)
-            value = next((c for c in gene.choices if c >= wanted), gene.choices[-1])
+            order = KNOBS[gene.targets[0][0]].choices.index
+            wanted = max(order(design.value(knob, layer)) for knob, layer in gene.targets)
+            value = next((c for c in gene.choices if order(c) >= wanted), gene.choices[-1])
             values.update(dict.fromkeys(gene.targets, value))
         return self._design(values)
 
@@ -97,10 +124,30 @@ class SearchSpace:
         which cost models read designs. The designs need not belong to the space."""
         return knob_indices(designs, self.knobs, self.layers)
 
-    def _design(self, values: Mapping[Target, int]) -> Design:
-        return Design(
-            {knob: {layer: values[knob, layer] for layer in self.layers} for knob in self.knobs}
+    @cached_property
+    def _ambiguous(self) -> bool:
+        targets = (target for gene in self.genes for target in gene.targets)
+        return any(
+            governors(knob, dynamic=layer in self.dynamic) is not None for knob, layer in targets
         )
+
+    def _settled(self, design: Design) -> Mapping[Target, Value]:
+        others = {
+            (knob, layer): KNOBS[knob].neutral
+            for knob in design.choices
+            if knob not in self.knobs
+            for layer in self.layers
+        }
+        return {**others, **self.fixed}
+
+    def _idle(self, design: Design, knob: str, layer: str) -> bool:
+        return idle(design, knob, layer, dynamic=layer in self.dynamic)
+
+    def _design(self, values: Mapping[Target, Value]) -> Design:
+        choices = {
+            knob: {layer: values[knob, layer] for layer in self.layers} for knob in self.knobs
+        }
+        return canonical(Design(choices), self.dynamic)
 
 
 def knob_indices(

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 
 from dse.design import content_hash
 from dse.errors import SpecError
@@ -20,6 +29,18 @@ _MAX_EXPLAINED = 20
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Count = Annotated[int, Field(strict=True)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _number_or_word(given: object) -> object:
+    # a union's own messages would name both of its halves
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        raise ValueError(f"a knob's value is a whole number or a word, got {given!r:.80}")
+    if isinstance(given, str) and not 1 <= len(given) <= 100:
+        raise ValueError(f"a word has 1 to 100 characters, got {given!r:.80}")
+    return given
+
+
+KnobValue = Annotated[StrictInt | StrictStr, BeforeValidator(_number_or_word)]
 Params = dict[str, Any]  # checked by the workload or platform that takes them
 
 
@@ -35,11 +56,14 @@ class Reference(_Part):
 
 
 class KnobLine(_Part):
-    """What the layers that a glob matches may choose for one knob; later lines win."""
+    """What some layers may choose for one knob, numbers or words; later lines win."""
 
     knob: Name
-    layers: Name = Field(default="*", description="glob over layer names")
-    choices: Annotated[list[Count], Field(min_length=1, max_length=64)]
+    layers: Name = Field(
+        default="*",
+        description="glob over layer names, or @first or @last in order of execution",
+    )
+    choices: Annotated[list[KnobValue], Field(min_length=1, max_length=64)]
     tie: Name = Field(
         default="none",
         description="none: a gene per layer; all: one gene for the line's layers; a knob's name: "

@@ -1,18 +1,26 @@
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import final
 
 import torch
 
+from dse.design import content_hash
 from dse.errors import WeightsError
+from dse.ports import silent
 from dse.tasks import Request
+from evaluators.arithmetic.settings import settle_torch
+from evaluators.data.cache import Cache
 from evaluators.data.vault import Vault
 from evaluators.evaluation import finite_metrics
 from evaluators.network import Network
 from evaluators.quantizers.beacon_file import load_beacon
+from evaluators.quantizers.calibration import VERSION, pack_ranges, unpack_ranges
 from evaluators.quantizers.layers import QuantizedModel
-from evaluators.quantizers.requests import check_arithmetic, read_widths
+from evaluators.quantizers.requests import check_arithmetic, read_schemes
+from evaluators.quantizers.tensor_range import TensorRange
 
 _MOST_BEACONS = 16
+_RANGES = "ranges"
 
 
 @final
@@ -22,18 +30,26 @@ class AccuracyEvaluator:
     Results depend on the request alone: not on earlier requests, nor on the process.
     """
 
-    def __init__(self, network: Network, vault: Vault | None = None) -> None:
-        """Take a prepared network. Sets torch to one thread, on which float sums depend.
+    def __init__(
+        self, network: Network, vault: Vault | None = None, cache: Cache | None = None
+    ) -> None:
+        """Take a prepared network. Settles torch (`evaluators.arithmetic.settings`).
 
         Args:
             vault: where beacon weights lie; None: only base weights can be asked for.
+            cache: where the network's calibration is kept for other processes and runs; None:
+                made anew.
         """
-        torch.set_num_threads(1)
+        settle_torch()
         self._network = network
         self._vault = vault
+        self._cache = cache
         self._layers = network.shape.names
         self._base = QuantizedModel(
-            network.model(), layers=self._layers, calibration=network.calibration
+            network.model(),
+            layers=self._layers,
+            calibration=network.calibration,
+            recall=self._recalled,
         )
         self._beacons: OrderedDict[str, QuantizedModel] = OrderedDict()
 
@@ -44,16 +60,19 @@ class AccuracyEvaluator:
             SpecError: a knob value or an arithmetic that this evaluator cannot obey.
             UnknownNameError: a knob or layer that does not exist.
             WeightsError: beacon weights are missing, altered or of another network.
-            EvaluationError: a metric that is not finite.
+            EvaluationError: inputs of a layer or a metric that are not finite, or a network that
+                cannot be calibrated.
+            CacheError: the calibration cannot be kept.
         """
         if request.choices is None:
             check_arithmetic(request.arithmetic, self._layers)
-            widths = None
+            schemes = None
         else:
-            widths = read_widths(request.choices, request.arithmetic, self._layers)
+            schemes = read_schemes(request.choices, request.arithmetic, self._layers)
         model = self.quantized(request.weights)
+        settle_torch()
         with torch.no_grad():
-            model.set(widths)
+            model.set(schemes)
             metrics = self._network.measure(model.model, request.split)
         return finite_metrics(metrics)
 
@@ -71,6 +90,24 @@ class AccuracyEvaluator:
                 self._beacons.popitem(last=False)
         self._beacons.move_to_end(weights)
         return self._beacons[weights]
+
+    def _recalled(self, make: Callable[[], dict[str, TensorRange]]) -> Mapping[str, TensorRange]:
+        if self._cache is None:
+            return make()
+        identity = {
+            "calibration": VERSION,
+            "network": self._network.digest,
+            "layers": list(self._layers),
+            "torch": torch.__version__,
+        }
+        stored = self._cache.fetch(
+            _RANGES,
+            content_hash(identity),
+            _RANGES,
+            lambda: {_RANGES: pack_ranges(make())},
+            silent,
+        )
+        return unpack_ranges(stored.tensors)
 
     def _load(self, digest: str) -> QuantizedModel:
         if self._vault is None:

@@ -8,14 +8,14 @@ from importlib import metadata
 from dse.design import Choices, Design, content_hash
 from dse.errors import EvaluationError
 
-HONOURED = ("w_bits", "a_bits")
+HONOURED = ("w_bits", "a_bits", "act_quantizer", "w_granularity", "a_symmetry")
 """Knobs that the accuracy evaluator obeys."""
 
 VERSION = 1
 """Raised whenever the same design would get other metrics than before."""
 
-RETRAINING_VERSION = 2
-"""Raised whenever the same retraining would give other weights than before."""
+RETRAINING_VERSION = 3
+"""Raised whenever the same retraining would give another file than before."""
 
 
 def evaluation_key(

@@ -1,15 +1,15 @@
 """A design with its integer weights, as two files that stand alone.
 
 The tensors (safetensors) have the names of the network's state dict: a quantized layer's weight is
-there as integer codes, int8 up to 8 bits and int16 beyond, all else as it is in the network. The
-manifest (JSON) carries their SHA-256 and one of its own.
+there as integer codes, int8 up to 8 bits and int16 beyond, all else as it is in the network.
+Products of two activations store nothing. The manifest (JSON) carries the tensors' SHA-256 and one
+of its own.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Final
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from dse.design import Design
 from dse.errors import WeightsError
+from evaluators.arithmetic.matmul import MatMul
+from evaluators.arithmetic.settings import settle_torch
 from evaluators.evaluation import finite_metrics
 from evaluators.manifest import (
     FORMAT,
@@ -30,15 +32,11 @@ from evaluators.manifest import (
     load_manifest,
 )
 from evaluators.network import Network
-from evaluators.quantizers.grid import Grid
-from evaluators.quantizers.layers import (
-    QuantizedLinear,
-    QuantizedModel,
-    operands_of,
-    swap_linear,
-)
-
-_SMALL_BITS: Final = 8
+from evaluators.quantizers.dynamic import DynamicOperands, DynamicProduct
+from evaluators.quantizers.grid import ChannelGrid, Grid
+from evaluators.quantizers.kinds import find_product
+from evaluators.quantizers.layers import QuantizedModel
+from evaluators.quantizers.weighted import Operands, WeightedProduct, code_dtype, coded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +69,22 @@ class Export:
 
 
 def write_export(model: QuantizedModel, source: Provenance) -> Files:
-    """Return the files of the design at which `model` is set."""
-    operands = model.operands
+    """Return the files of the design at which `model` is set.
+
+    Raises:
+        WeightsError: a layer whose weight is no tensor of the network's state.
+    """
     tensors = {name: t.detach().clone() for name, t in model.model.state_dict().items()}
     dtypes = {_name(tensor.dtype) for tensor in tensors.values() if tensor.is_floating_point()}
-    layers = {}
-    for name, one in operands.items():
-        layer = QuantizedLayer(
-            weights=_codes(one.grid),
-            inputs=_codes(one.inputs),
-            product_dtype=_name(one.weights.dtype),
-        )
-        layers[name] = layer
-        tensors[_weight(name)] = one.weights.to(_dtype(layer.weights))
+    layers = {name: _layer(one) for name, one in model.operands.items()}
+    for name, one in model.operands.items():
+        if isinstance(one, Operands):
+            if _weight(name) not in tensors:
+                raise WeightsError(
+                    f"layer {name} must have a tensor {_weight(name)} in the network's state to "
+                    "be exported: its weight is computed from others"
+                )
+            tensors[_weight(name)] = one.coded.codes
     document = save(
         {name: tensor.contiguous() for name, tensor in tensors.items()},
         metadata={"format": f"{FORMAT} {VERSION}"},
@@ -128,8 +129,8 @@ def read_export(files: Files) -> Export:
 def measure_export(export: Export, network: Network, split: str) -> dict[str, float]:
     """Run an exported design on a split and return its metrics.
 
-    Nothing that was trained comes from the network, which gives its architecture and data. Sets
-    torch to one thread, on which float sums depend.
+    Nothing that was trained comes from the network, which gives its architecture and data.
+    Settles torch (`evaluators.arithmetic.settings`).
 
     Args:
         network: prepared.
@@ -138,8 +139,8 @@ def measure_export(export: Export, network: Network, split: str) -> dict[str, fl
         WeightsError: the tensors are not this network's, or codes are out of range.
         EvaluationError: a metric that is not finite.
     """
-    torch.set_num_threads(1)
     model = _rebuild(export, network)
+    settle_torch()
     with torch.no_grad():
         return finite_metrics(network.measure(model, split))
 
@@ -152,18 +153,46 @@ def _rebuild(export: Export, network: Network) -> nn.Module:
             f"{network.name}'s {', '.join(network.shape.names)}"
         )
     model = network.model()
-    codes = {_weight(name): layer.weights for name, layer in layers.items()}
+    codes = {_weight(name): one.weights for name, one in layers.items() if one.weights}
     _check(export.tensors, model.state_dict(), codes)
-    real = {
-        name: tensor * codes[name].scale if name in codes else tensor
-        for name, tensor in export.tensors.items()
-    }
-    model.load_state_dict(real)
+    model.load_state_dict(_real(export.tensors, codes, model))
     for name, layer in layers.items():
-        swap_linear(model, name, QuantizedLinear).operands = operands_of(
-            export.tensors[_weight(name)], grid=layer.weights.grid, inputs=layer.inputs.grid
-        )
+        _take(model, name, layer, export.tensors)
     return model
+
+
+def _real(
+    tensors: Mapping[str, Tensor], codes: Mapping[str, Codes], model: nn.Module
+) -> dict[str, Tensor]:
+    """Return the network's state in real values. A weight that a layer shares with something
+    that is not quantized is there in float as well, under the other's name: that is the one."""
+    parameters = model.state_dict(keep_vars=True)
+    in_float = {id(parameters[name]): tensors[name] for name in tensors if name not in codes}
+    return {
+        name: in_float[id(parameters[name])]
+        if id(parameters[name]) in in_float
+        else _grid(codes[name]).real(tensors[name].to(parameters[name].dtype))
+        for name in tensors
+    }
+
+
+def _take(
+    model: nn.Module, name: str, layer: QuantizedLayer, tensors: Mapping[str, Tensor]
+) -> None:
+    module = find_product(model, name)
+    if isinstance(module, MatMul) != (layer.second is not None):
+        raise WeightsError(
+            f"the export is of another network: {name} must have "
+            f"{'a second operand' if isinstance(module, MatMul) else 'weights'}"
+        )
+    if isinstance(module, MatMul):
+        if layer.second is not None:
+            DynamicProduct(name, module).operands = DynamicOperands(
+                inputs=layer.inputs.grid, second=layer.second.grid
+            )
+    elif layer.weights is not None:
+        weight = coded(tensors[_weight(name)], _grid(layer.weights))
+        WeightedProduct(name, module).take(weight, layer.inputs.grid)
 
 
 def _check(
@@ -174,36 +203,61 @@ def _check(
         unknown = ", ".join(sorted(set(tensors) - set(wanted))) or "none"
         raise WeightsError(f"tensors missing: {missing}; tensors that do not belong: {unknown}")
     for name, tensor in tensors.items():
-        dtype = _dtype(codes[name]) if name in codes else wanted[name].dtype
+        dtype = code_dtype(_grid(codes[name])) if name in codes else wanted[name].dtype
         if (tensor.shape, tensor.dtype) != (wanted[name].shape, dtype):
             raise WeightsError(
                 f"tensor {name} must be {dtype} {list(wanted[name].shape)}, "
                 f"got {tensor.dtype} {list(tensor.shape)}"
             )
-    for name, grid in codes.items():
+    for name, meant in codes.items():
         low, high = int(tensors[name].min()), int(tensors[name].max())
-        if low < grid.low or high > grid.high:
+        if low < meant.low or high > meant.high:
             raise WeightsError(
-                f"codes of {name} must lie in {grid.low} .. {grid.high}, got {low} .. {high}"
+                f"codes of {name} must lie in {meant.low} .. {meant.high}, got {low} .. {high}"
+            )
+        if not meant.whole and len(meant.channels.scales) != len(tensors[name]):
+            raise WeightsError(
+                f"{name} must have a scale for each of {len(tensors[name])} output channels, "
+                f"got {len(meant.channels.scales)}"
             )
 
 
-def _codes(grid: Grid) -> Codes:
+def _layer(operands: Operands | DynamicOperands) -> QuantizedLayer:
+    if isinstance(operands, DynamicOperands):
+        return QuantizedLayer(inputs=_codes(operands.inputs), second=_codes(operands.second))
+    return QuantizedLayer(
+        weights=_codes(operands.grid),
+        inputs=_codes(operands.inputs),
+        product_dtype=_name(operands.weights.dtype),
+    )
+
+
+def _codes(grid: Grid | ChannelGrid) -> Codes:
+    bits = (grid.high - grid.low).bit_length()
+    if isinstance(grid, ChannelGrid):
+        return Codes(
+            bits=bits,
+            scale=list(grid.steps),
+            codes_per_unit=list(grid.scales),
+            low=grid.low,
+            high=grid.high,
+        )
     return Codes(
-        bits=(grid.high - grid.low).bit_length(),
+        bits=bits,
         scale=grid.step,
         codes_per_unit=grid.scale,
+        zero_point=grid.zero,
         low=grid.low,
         high=grid.high,
     )
 
 
+def _grid(codes: Codes) -> Grid | ChannelGrid:
+    return codes.grid if codes.whole else codes.channels
+
+
 def _weight(layer: str) -> str:
     return f"{layer}.weight"
-
-
-def _dtype(codes: Codes) -> torch.dtype:
-    return torch.int8 if codes.bits <= _SMALL_BITS else torch.int16
 
 
 def _name(dtype: torch.dtype) -> str:

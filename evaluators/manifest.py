@@ -1,26 +1,34 @@
 """What an exported design's JSON file says: what its codes mean and where they come from.
 
-    code = clamp(round(codes_per_unit * real), low, high)      real = scale * (code - zero_point)
+    code = clamp(round(codes_per_unit * real) + zero_point, low, high)
+    real = scale * (code - zero_point)
 
-rounding half to even.
+rounding half to even. A weight whose output channels (its first dimension) have scales of their
+own has a list of them. Products are of what is in brackets; weights have the zero point 0.
 """
 
 import json
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dse.design import Design, content_hash
+from dse.design import Design, Value, content_hash
 from dse.errors import SpecError
 from dse.knobs import KNOBS
 from dse.spec import explain
-from evaluators.quantizers.grid import Grid
+from evaluators.quantizers.fixed_point import FIXED_POINT_BITS
+from evaluators.quantizers.grid import ChannelGrid, Grid
+from evaluators.quantizers.scheme import ASYMMETRIC, CHANNEL, TENSOR
 
 FORMAT: Final = "beacon-dse export"
-VERSION: Final = 1
-"""Of an export's two files; raised whenever an older reader would misread them."""
+VERSION: Final = 2
+"""Of an export's two files; raised whenever an older reader would misread them. Version 1, which
+has no zero points, lists of scales and dynamic products, is read as well."""
+
+_READABLE: Final = (1, VERSION)
 
 _DIGEST = Field(pattern="^[0-9a-f]{64}$")
+_Scale = Annotated[float, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -38,14 +46,15 @@ class Codes(_Part):
     """The integer codes of one tensor.
 
     Attributes:
-        scale: real value of one code; 0 for a tensor that is zero everywhere.
-        codes_per_unit: 1 / scale, from which the scale is computed.
+        scale: real value of one code, 0 for a tensor that is zero everywhere; or a list of them,
+            one an output channel.
+        codes_per_unit: 1 / scale, from which the scale is computed; a list as `scale` is.
     """
 
     bits: int
-    scale: float
-    codes_per_unit: float = Field(ge=0)
-    zero_point: Literal[0] = 0
+    scale: float | list[float]
+    codes_per_unit: _Scale | list[_Scale]
+    zero_point: int = 0
     low: int
     high: int
 
@@ -58,25 +67,73 @@ class Codes(_Part):
             raise ValueError(
                 f"{self.bits} bits have codes {-half} .. {half - 1}, got {self.low} .. {self.high}"
             )
-        if self.scale != self.grid.step:
+        if not self.low <= self.zero_point <= self.high:
+            raise ValueError(
+                f"zero_point must lie in {self.low} .. {self.high}, got {self.zero_point}"
+            )
+        if self.scale != (self.grid.step if self.whole else list(self.channels.steps)):
             raise ValueError(f"scale must be 1 / codes_per_unit, got {self.scale}")
         return self
 
     @property
+    def whole(self) -> bool:
+        """Whether one scale holds for the whole tensor."""
+        return not isinstance(self.codes_per_unit, list)
+
+    @property
     def grid(self) -> Grid:
-        return Grid(scale=self.codes_per_unit, low=self.low, high=self.high)
+        """Of a tensor with one scale."""
+        if isinstance(self.codes_per_unit, list):
+            raise ValueError("codes_per_unit must be one figure here, got a list")
+        return Grid(scale=self.codes_per_unit, low=self.low, high=self.high, zero=self.zero_point)
+
+    @property
+    def channels(self) -> ChannelGrid:
+        """Of a weight with a scale an output channel."""
+        if not isinstance(self.codes_per_unit, list):
+            raise ValueError("codes_per_unit must be a list here, got one figure")
+        return ChannelGrid(scales=tuple(self.codes_per_unit), low=self.low, high=self.high)
 
 
 class QuantizedLayer(_Part):
     """A product: what its codes mean.
 
     Attributes:
-        product_dtype: float type that held the integer sums exactly.
+        weights: of the stored weights; None where both operands are activations.
+        inputs: of the input activations.
+        second: of the second operand where both are activations.
+        product_dtype: float type that held the integer sums exactly; None where it depends on
+            how many there are: both are activations.
     """
 
-    weights: Codes
+    weights: Codes | None = None
     inputs: Codes
-    product_dtype: str
+    second: Codes | None = None
+    product_dtype: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "QuantizedLayer":
+        if (self.weights is None) == (self.second is None):
+            raise ValueError("a layer must have either weights or a second operand")
+        if not (self.inputs.whole and (self.second is None or self.second.whole)):
+            raise ValueError("activations must have one scale, got a list")
+        if self.weights is not None and self.weights.zero_point:
+            raise ValueError(f"weights must have zero_point 0, got {self.weights.zero_point}")
+        return self
+
+    def told(self) -> dict[str, Value]:
+        """Return what the codes tell of the design: knob -> value."""
+        other = self.weights or self.second
+        found: dict[str, Value] = {"a_bits": self.inputs.bits}
+        if other is not None:
+            found["w_bits"] = other.bits
+        if self.weights is not None and not self.weights.whole:
+            found["w_granularity"] = CHANNEL
+        elif self.weights is not None and self.weights.bits != FIXED_POINT_BITS:
+            found["w_granularity"] = TENSOR
+        if self.inputs.zero_point:
+            found["a_symmetry"] = ASYMMETRIC
+        return found
 
 
 class Manifest(_Part):
@@ -93,11 +150,11 @@ class Manifest(_Part):
     """
 
     format: Literal["beacon-dse export"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[1, 2] = VERSION
     workload: Named
     network: str = _DIGEST
     platforms: list[Named]
-    design: dict[str, dict[str, int]]
+    design: dict[str, dict[str, Value]]
     hash: str = _DIGEST
     origin: str
     beacon: str | None = Field(pattern="^[0-9a-f]{64}$")
@@ -112,12 +169,10 @@ class Manifest(_Part):
         if Design(self.design).hash != self.hash:
             raise ValueError(f"hash must be the design's, got {self.hash}")
         for name, layer in self.layers.items():
-            for knob, codes in (("w_bits", layer.weights), ("a_bits", layer.inputs)):
-                told = self.design.get(knob, {}).get(name, KNOBS[knob].neutral)
-                if told != codes.bits:
-                    raise ValueError(
-                        f"{knob} of {name} is {told} in design, {codes.bits} in layers"
-                    )
+            for knob, found in layer.told().items():
+                said = self.design.get(knob, {}).get(name, KNOBS[knob].neutral)
+                if said != found:
+                    raise ValueError(f"{knob} of {name} is {said} in design, {found} in layers")
         return self
 
 
@@ -139,8 +194,9 @@ def load_manifest(document: bytes) -> Manifest:
         raise SpecError(f"the manifest is no JSON document: {error}") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise SpecError(f"the manifest must be a JSON object with format {FORMAT!r}")
-    if told.get("version") != VERSION:
-        raise SpecError(f"the manifest's version must be {VERSION}, got {told.get('version')!r}")
+    if told.get("version") not in _READABLE:
+        allowed = " or ".join(map(str, _READABLE))
+        raise SpecError(f"the manifest's version must be {allowed}, got {told.get('version')!r}")
     digest = told.pop("digest", None)
     if digest is None or digest != _digest(told):
         raise SpecError("the manifest is altered: its digest is not that of its other fields")

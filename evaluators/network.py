@@ -16,8 +16,9 @@ Batch = tuple[Tensor, ...]
 class Network(Workload, Protocol):
     """A workload with a trained network and data.
 
-    Its products are `nn.Linear` modules reachable as `model.get_submodule(layer.name)` for every
-    layer of `shape`.
+    Its products are `nn.Linear`, `nn.Conv1d`, `nn.Conv2d` and `MatMul` modules (of
+    `evaluators.arithmetic.matmul`), reachable as `model.get_submodule(layer.name)` for every layer
+    of `shape`; those of two activations are `dynamic` there.
 
     Attributes:
         digest: SHA-256 (hex) over data and trained weights; known once `prepare` has returned.

@@ -1,4 +1,4 @@
-"""Quantization-aware retraining: the network's own training, seen through a design's widths.
+"""Quantization-aware retraining: the network's own training, seen through a design's schemes.
 
 Shadow weights in float, a forward pass through quantized weights and activations, straight-through
 gradients (BinaryConnect style, as MOHAQ, arXiv 2108.01192, retrains its beacons).
@@ -18,6 +18,7 @@ from dse.design import Design
 from dse.errors import EvaluationError
 from dse.ports import Progress
 from dse.tasks import CurvePoint, Retrained, Retraining
+from evaluators.arithmetic.settings import settle_torch
 from evaluators.checkpoints import Checkpoint, Checkpoints
 from evaluators.data.vault import Vault
 from evaluators.evaluation import finite_metrics
@@ -25,10 +26,10 @@ from evaluators.models.training import Course
 from evaluators.network import Batch, Lessons, Trainable
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
 from evaluators.quantizers.behind import quantized_at, ranges_behind
-from evaluators.quantizers.calibration import FrozenRange, TensorRange
-from evaluators.quantizers.layers import Widths
-from evaluators.quantizers.requests import read_widths
+from evaluators.quantizers.requests import read_schemes
+from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.straight_through import ShadowModel
+from evaluators.quantizers.tensor_range import FrozenRange, TensorRange
 
 _LABEL = "retraining"
 # Behind 2-bit inputs the float run's ranges are far off (docs/decisions/0005-beacons.md).
@@ -69,11 +70,11 @@ class Retrainer:
             EvaluationError: the loss or an error is not finite.
             CacheError: a file cannot be written.
         """
-        torch.set_num_threads(1)
-        widths = read_widths(task.choices, task.arithmetic, self._network.shape.names)
+        settle_torch()
+        schemes = read_schemes(task.choices, task.arithmetic, self._network.shape.names)
         if self._lessons is None:
             self._lessons = self._network.lessons(progress)
-        run = _Run(self._network, self._lessons, task, widths, progress)
+        run = _Run(self._network, self._lessons, task, schemes, progress)
         stored = self._checkpoints.load(task.key)
         if stored is None:
             run.begin()
@@ -124,16 +125,16 @@ class _Run:
         network: Trainable,
         lessons: Lessons,
         task: Retraining,
-        widths: dict[str, Widths],
+        schemes: dict[str, Scheme],
         progress: Progress,
     ) -> None:
         self._network = network
         self._lessons = lessons
         self._task = task
-        self._widths = widths
+        self._schemes = schemes
         self._progress = progress
         self._model = network.model()
-        self._shadow = ShadowModel(self._model, widths)
+        self._shadow = ShadowModel(self._model, schemes)
         self._course = Course(
             steps=task.steps,
             learning_rate=lessons.learning_rate,
@@ -195,11 +196,11 @@ class _Run:
         self._best = _Best(stored.best_step, error, stored.best, None)
 
     def ranges(self, state: State, *, rounds: int, samples: int) -> dict[str, TensorRange]:
-        """Return the input ranges of weights at the task's widths: a function of the weights
+        """Return the input ranges of weights at the task's schemes: a function of the weights
         alone, so that a resumed run finds what the killed one had."""
         return ranges_behind(
             lambda: self._holding(state),
-            self._widths,
+            self._schemes,
             self._network.calibration()[:samples],
             rounds=rounds,
         )
@@ -225,7 +226,7 @@ class _Run:
         state = _copy(self._model)
         ranges = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES)
         with torch.no_grad():
-            exact = quantized_at(self._holding(state), self._widths, ranges)
+            exact = quantized_at(self._holding(state), self._schemes, ranges)
             metrics = finite_metrics(self._network.measure(exact.model, "search"))
         error = metrics["error"]
         self.curve.append(CurvePoint(step=self.step, loss=loss, error=error))

@@ -7,9 +7,18 @@ import numpy as np
 
 from dse.beacons import distance
 from dse.catalogue import check
-from dse.design import Beacon, Choices, Design, Evaluation, Layer, NetworkShape, content_hash
+from dse.design import (
+    Beacon,
+    Choices,
+    Design,
+    Evaluation,
+    Layer,
+    NetworkShape,
+    Value,
+    content_hash,
+)
 from dse.errors import DriftError, UnknownNameError
-from dse.knobs import KNOBS
+from dse.knobs import BITS, KNOBS
 from dse.ports import FloatArray, Foundation, GenerationRecord, IntArray, Proposal, Role
 from dse.problem import Problem
 from dse.spec import JobSpec, spec_from_data
@@ -28,6 +37,7 @@ class FakeWorkload:
     splits: tuple[str, ...] = ("search", "test", "unseen")
     trainable = True
     needs: str | None = None
+    defaults: Mapping[str, Value] = {}
     shape = NetworkShape(
         layers=tuple(Layer(name=n, k=8 * (i + 1), n=16) for i, n in enumerate(LAYERS)),
         vector_parameters=10,
@@ -51,18 +61,21 @@ class FakePlatform:
 
     name = "fake-chip"
     params: Mapping[str, object] = {}
-    knobs: Mapping[str, tuple[int, ...]] = {"w_bits": (2, 4, 8, 16), "a_bits": (2, 4, 8, 16)}
+    knobs: Mapping[str, tuple[Value, ...]] = {
+        "w_bits": (2, 4, 8, 16),
+        "a_bits": (2, 4, 8, 16),
+    }
     tied: tuple[tuple[str, ...], ...] = ()
     metrics: tuple[str, ...] = ("memory_mib", "speedup")
     rules: Mapping[str, int | str] = {}
     constants: list[dict[str, float | str]] = []
 
-    def arithmetic(self, layer: Layer, values: Mapping[str, int]) -> Mapping[str, int | str]:
+    def arithmetic(self, layer: Layer, values: Mapping[str, Value]) -> Mapping[str, int | str]:
         return self.rules
 
     def cost(self, shape: NetworkShape, choices: Mapping[str, IntArray]) -> dict[str, FloatArray]:
-        w = np.asarray(KNOBS["w_bits"].choices)[choices["w_bits"]]
-        a = np.asarray(KNOBS["a_bits"].choices)[choices["a_bits"]]
+        w = np.asarray(BITS)[choices["w_bits"]]
+        a = np.asarray(BITS)[choices["a_bits"]]
         weights = np.asarray([layer.weights for layer in shape.layers])
         return {
             "memory_mib": (weights * w).sum(axis=1) / 8 / 2**20,
@@ -75,7 +88,7 @@ class FakePlatform:
 
 class TiedPlatform(FakePlatform):
     name = "tied-chip"
-    knobs: Mapping[str, tuple[int, ...]] = {"w_bits": (4, 8, 16), "a_bits": (4, 8, 16)}
+    knobs: Mapping[str, tuple[Value, ...]] = {"w_bits": (4, 8, 16), "a_bits": (4, 8, 16)}
     tied: tuple[tuple[str, ...], ...] = (("w_bits", "a_bits"),)
 
 
@@ -85,7 +98,7 @@ class RuledPlatform(FakePlatform):
 
 
 class FakeCatalogue:
-    evaluator_knobs = ("w_bits", "a_bits")
+    evaluator_knobs: tuple[str, ...] = tuple(KNOBS)
 
     def workload(self, name: str, params: Mapping[str, object]) -> FakeWorkload:
         kinds = (FakeWorkload, FakeShape, FakeUntrainable)
@@ -132,13 +145,19 @@ def fake_problem(**changes: object) -> Problem:
 
 
 def fake_error(choices: Choices | None) -> float:
-    """Return an error that falls with every bit, unevenly by layer."""
+    """Return an error that falls with every bit, unevenly by layer, and by every word."""
     if choices is None:
         return 10.0
-    loss = 0.0
+    design, loss = Design(choices), 0.0
     for i, layer in enumerate(LAYERS):
-        loss += (i + 1.3) * 2.0 ** (3 - choices["w_bits"][layer])
-        loss += (4.1 - i) * 2.0 ** (3 - choices["a_bits"][layer])
+        w_bits, a_bits = design.value("w_bits", layer), design.value("a_bits", layer)
+        assert isinstance(w_bits, int)
+        assert isinstance(a_bits, int)
+        loss += (i + 1.3) * 2.0 ** (3 - w_bits)
+        loss += (4.1 - i) * 2.0 ** (3 - a_bits)
+        for knob in ("act_quantizer", "w_granularity", "a_symmetry"):
+            place = KNOBS[knob].choices.index(design.value(knob, layer))
+            loss -= 0.01 * place * (i + len(knob))
     return 10.0 + loss
 
 

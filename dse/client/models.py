@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dse.design import Choices
+
 Json = dict[str, Any]  # a JSON object as the server sent it
 
 
@@ -110,7 +112,7 @@ class Evaluation(_Answer):
     hash: str
     generation: int
     position: int
-    design: Mapping[str, Mapping[str, int]]
+    design: Choices
     metrics: Mapping[str, float]
     feasible: bool | None
     violation: float | None
@@ -185,7 +187,7 @@ class Beacon(_Answer):
     generation: int
     state: BeaconState
     hash: str
-    design: Mapping[str, Mapping[str, int]]
+    design: Choices
     sha256: str | None
     size: int | None
     steps: int | None

@@ -1,6 +1,6 @@
 """The genomes of one generation, all of them new to the search."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import final
 
 import numpy as np
@@ -10,21 +10,32 @@ from dse.randomness import generator
 
 ATTEMPTS = 50
 
+Canonical = Callable[[IntArray], IntArray]
+"""Gives for each genome (n, n_genes) the one that stands for all with the same design."""
+
+
+def unchanged(genomes: IntArray) -> IntArray:
+    """Be the canonical form of genomes that are all of different designs."""
+    return genomes
+
 
 @final
 class Batch:
-    """Genomes of one generation, without repeats of each other or of earlier ones.
+    """Genomes of one generation, all of designs that neither it nor an earlier one holds.
 
     Args:
         size: how many are wanted.
         upper: the last choice of each gene, counted from 0: (n_genes,).
-        seen: bytes of the genomes told before.
+        seen: bytes of the genomes told before, canonical all of them.
     """
 
-    def __init__(self, size: int, upper: IntArray, seen: Container[bytes]) -> None:
+    def __init__(
+        self, size: int, upper: IntArray, seen: Container[bytes], canonical: Canonical
+    ) -> None:
         self._size = size
         self._upper = upper
         self._seen = seen
+        self._canonical = canonical
         self._rows: dict[bytes, IntArray] = {}
 
     @property
@@ -33,7 +44,7 @@ class Batch:
 
     def take(self, genomes: IntArray) -> None:
         """Keep the genomes (n, n_genes) that are new, in order, while there is room."""
-        for row in np.ascontiguousarray(genomes, dtype=np.int64):
+        for row in np.ascontiguousarray(self._canonical(genomes), dtype=np.int64):
             if self.missing and (key := row.tobytes()) not in self._seen:
                 self._rows.setdefault(key, row)
 
@@ -54,12 +65,14 @@ def no_genomes(n_genes: int) -> IntArray:
     return np.zeros((0, n_genes), dtype=np.int64)
 
 
-def opening(upper: IntArray, *, size: int, seed: int, first: IntArray) -> IntArray:
+def opening(
+    upper: IntArray, *, size: int, seed: int, first: IntArray, canonical: Canonical
+) -> IntArray:
     """Return the genomes of generation 0: `first`, all of them, and random ones up to `size`.
 
     Every algorithm opens with the same designs at one seed, so that comparisons are paired.
     """
-    batch = Batch(max(size, len(first)), upper, frozenset())
+    batch = Batch(max(size, len(first)), upper, frozenset(), canonical)
     batch.take(first)
     batch.fill(generator(seed, "nsga2.ask", 0))
     return batch.genomes()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from dse.errors import SpecError
+from dse.optimizers.batch import Canonical, unchanged
 from dse.optimizers.nsga2 import Nsga2
 from dse.optimizers.optuna import Optuna
 from dse.optimizers.protocol import Optimizer
@@ -29,7 +30,10 @@ def check_available(algorithm: str) -> None:
 
 
 def make_optimizer(
-    settings: Search, cardinalities: Sequence[int], first: IntArray | None = None
+    settings: Search,
+    cardinalities: Sequence[int],
+    first: IntArray | None = None,
+    canonical: Canonical = unchanged,
 ) -> Optimizer:
     """Return the algorithm that the settings name, before its first generation.
 
@@ -37,6 +41,7 @@ def make_optimizer(
         settings: algorithm, population, offspring and seed are looked at.
         cardinalities: number of choices of each gene.
         first: genomes (n, n_genes) that open the first generation.
+        canonical: of genomes with one design, which is asked for.
 
     Raises:
         SpecError: its packages are not installed.
@@ -49,6 +54,7 @@ def make_optimizer(
             offspring=settings.offspring,
             seed=settings.seed,
             first=first,
+            canonical=canonical,
         )
     if settings.algorithm == "random":
         return Random(
@@ -57,6 +63,7 @@ def make_optimizer(
             offspring=settings.offspring,
             seed=settings.seed,
             first=first,
+            canonical=canonical,
         )
     return Optuna(
         settings.algorithm,
@@ -65,4 +72,5 @@ def make_optimizer(
         offspring=settings.offspring,
         seed=settings.seed,
         first=first,
+        canonical=canonical,
     )

@@ -13,7 +13,7 @@ from pymoo.operators.crossover.sbx import cross_sbx
 from pymoo.operators.mutation.pm import mut_pm
 
 from dse.errors import SpecError
-from dse.optimizers.batch import ATTEMPTS, Batch, no_genomes, opening
+from dse.optimizers.batch import ATTEMPTS, Batch, Canonical, no_genomes, opening, unchanged
 from dse.optimizers.rows import Rows, refuse_foreign
 from dse.pareto import crowding_by_rank, ranks
 from dse.ports import FloatArray, IntArray
@@ -31,6 +31,7 @@ class Nsga2:
         seed: seed of the whole search.
         first: genomes (n, n_genes) that open the first generation; the rest is random. All of
             them are asked for, even if they are more than the population.
+        canonical: of genomes with one design, which is asked for.
         eta: distribution index of crossover and mutation (3: `int_sbx`, `int_pm` of MOHAQ).
         crossover_rate: probability that a pair is crossed.
     """
@@ -43,6 +44,7 @@ class Nsga2:
         offspring: int,
         seed: int,
         first: IntArray | None = None,
+        canonical: Canonical = unchanged,
         eta: float = 3.0,
         crossover_rate: float = 1.0,
     ) -> None:
@@ -55,6 +57,7 @@ class Nsga2:
         self._population = population
         self._offspring = offspring
         self._seed = seed
+        self._canonical = canonical
         self._eta = eta
         self._crossover_rate = crossover_rate
         n_genes = len(self._upper)
@@ -66,9 +69,15 @@ class Nsga2:
     def ask(self) -> IntArray:
         """Return this generation's genomes, as the protocol says."""
         if self.generation == 0:
-            return opening(self._upper, size=self._population, seed=self._seed, first=self._first)
+            return opening(
+                self._upper,
+                size=self._population,
+                seed=self._seed,
+                first=self._first,
+                canonical=self._canonical,
+            )
         rng = generator(self._seed, "nsga2.ask", self.generation)
-        batch = Batch(self._offspring, self._upper, self._seen)
+        batch = Batch(self._offspring, self._upper, self._seen, self._canonical)
         for _ in range(ATTEMPTS):
             if batch.missing:
                 batch.take(self._mate(batch.missing, rng))

@@ -1,9 +1,9 @@
 """Optuna's samplers in ask/tell form: the one file that knows Optuna.
 
-Genes are `IntDistribution`s: the choices of a knob are ordered, so the index of a choice says how
-far it is from another. Optuna's samplers keep random states and caches between trials, which a
-resumed search could not have; therefore every `ask` makes its own study of all that was told and
-its own sampler, seeded from (seed, generation).
+Genes are `IntDistribution`s: numbers are ordered, so the index of a choice says how far it is
+from another; the few words that a knob may have are taken as ordered too. Optuna's samplers keep
+random states and caches between trials, which a resumed search could not have; therefore every
+`ask` makes its own study of all that was told and its own sampler, seeded from (seed, generation).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, final
 
 import numpy as np
 
-from dse.optimizers.batch import Batch, no_genomes, opening
+from dse.optimizers.batch import Batch, Canonical, no_genomes, opening, unchanged
 from dse.optimizers.rows import Rows, refuse_foreign
 from dse.optimizers.told import Told
 from dse.ports import FloatArray, IntArray
@@ -35,6 +35,7 @@ class Optuna:
         offspring: designs asked for in every other generation.
         seed: seed of the whole search.
         first: genomes (n, n_genes) that open the first generation.
+        canonical: of genomes with one design, which is asked for.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Optuna:
         offspring: int,
         seed: int,
         first: IntArray | None = None,
+        canonical: Canonical = unchanged,
     ) -> None:
         self._algorithm = algorithm
         self._upper = np.asarray(cardinalities, dtype=np.int64) - 1
         self._population = population
         self._offspring = offspring
         self._seed = seed
+        self._canonical = canonical
         self._first = no_genomes(len(self._upper)) if first is None else first
         self._told = Told(algorithm, len(self._upper))
 
@@ -66,9 +69,15 @@ class Optuna:
         of suggestions is drawn at random.
         """
         if self.generation == 0:
-            return opening(self._upper, size=self._population, seed=self._seed, first=self._first)
+            return opening(
+                self._upper,
+                size=self._population,
+                seed=self._seed,
+                first=self._first,
+                canonical=self._canonical,
+            )
         rng = generator(self._seed, f"{self._algorithm}.ask", self.generation)
-        batch = Batch(self._offspring, self._upper, self._told)
+        batch = Batch(self._offspring, self._upper, self._told, self._canonical)
         with quiet(), _one_thread(self._algorithm):
             self._suggest(batch, seed=int(rng.integers(2**32)))
         batch.fill(rng)

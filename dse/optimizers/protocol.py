@@ -21,7 +21,7 @@ class Optimizer(Protocol):
     def generation(self) -> int: ...
 
     def ask(self) -> IntArray:
-        """Return this generation's genomes, all of them new to this search: (n, n_genes).
+        """Return this generation's genomes, all of designs new to this search: (n, n_genes).
 
         Fewer than asked for, at last none, when the space is exhausted. Asking again before
         `tell` gives the same answer.

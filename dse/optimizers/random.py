@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 
-from dse.optimizers.batch import Batch, no_genomes, opening
+from dse.optimizers.batch import Batch, Canonical, no_genomes, opening, unchanged
 from dse.optimizers.rows import Rows, refuse_foreign
 from dse.optimizers.told import Told
 from dse.ports import FloatArray, IntArray
@@ -22,6 +22,7 @@ class Random:
         offspring: designs asked for in every other generation.
         seed: seed of the whole search.
         first: genomes (n, n_genes) that open the first generation.
+        canonical: of genomes with one design, which is asked for.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Random:
         offspring: int,
         seed: int,
         first: IntArray | None = None,
+        canonical: Canonical = unchanged,
     ) -> None:
         self._upper = np.asarray(cardinalities, dtype=np.int64) - 1
         self._population = population
         self._offspring = offspring
         self._seed = seed
+        self._canonical = canonical
         self._first = no_genomes(len(self._upper)) if first is None else first
         self._told = Told("random", len(self._upper))
 
@@ -47,8 +50,14 @@ class Random:
     def ask(self) -> IntArray:
         """Return this generation's genomes, as the protocol says."""
         if self.generation == 0:
-            return opening(self._upper, size=self._population, seed=self._seed, first=self._first)
-        batch = Batch(self._offspring, self._upper, self._told)
+            return opening(
+                self._upper,
+                size=self._population,
+                seed=self._seed,
+                first=self._first,
+                canonical=self._canonical,
+            )
+        batch = Batch(self._offspring, self._upper, self._told, self._canonical)
         batch.fill(generator(self._seed, "random.ask", self.generation))
         return batch.genomes()
 

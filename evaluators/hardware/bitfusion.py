@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import product
 
-from dse.knobs import KNOBS
+from dse.knobs import BITS
 from evaluators.hardware.constants import Constants, load_constants
 from evaluators.hardware.ratios import RatioPlatform, mode_of
 
@@ -18,13 +18,12 @@ def bitfusion(params: Mapping[str, object]) -> RatioPlatform:
         SpecError: another parameter or mode.
     """
     constants = load_constants("bitfusion")
-    knobs = {knob: KNOBS[knob].choices for knob in ("w_bits", "a_bits")}
     return RatioPlatform(
         name="bitfusion",
         mode=mode_of("bitfusion", params),
         sheet=constants,
-        ratios={(w, a): _ratio(constants, w, a) for w, a in product(*knobs.values())},
-        knobs=knobs,
+        ratios={(w, a): _ratio(constants, w, a) for w, a in product(BITS, BITS)},
+        knobs={"w_bits": BITS, "a_bits": BITS},
     )
 
 

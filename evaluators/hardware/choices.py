@@ -1,18 +1,22 @@
-"""From indices or a design to the widths that a platform has agreed to."""
+"""From indices or a design to the values that a platform has agreed to."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dse.design import Design, NetworkShape
+from dse.design import Design, NetworkShape, Value
 from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
 from dse.ports import IntArray, Platform
 
+Values = NDArray[Any]  # of int64, or of text where the knob's values are words
+
 
 def accepted_values(
     platform: Platform, shape: NetworkShape, choices: Mapping[str, IntArray]
-) -> dict[str, IntArray]:
+) -> dict[str, Values]:
     """Return what a platform's knobs stand at, once it is sure that it takes them.
 
     Args:
@@ -21,7 +25,7 @@ def accepted_values(
             passed over. Without any knob there is one design.
 
     Returns:
-        knob of the platform -> values (n_designs, n_layers).
+        knob of the platform -> values (n_designs, n_layers): int64, or text for words.
 
     Raises:
         SpecError: a value that the platform does not take, knobs that differ though they must
@@ -56,7 +60,7 @@ def as_choices(shape: NetworkShape, design: Design) -> dict[str, IntArray]:
     return {knob: _row(shape, knob, values) for knob, values in design.choices.items()}
 
 
-def _row(shape: NetworkShape, knob: str, values: Mapping[str, int]) -> IntArray:
+def _row(shape: NetworkShape, knob: str, values: Mapping[str, Value]) -> IntArray:
     if knob not in KNOBS:
         raise UnknownNameError("knob", knob, sorted(KNOBS))
     catalogue = KNOBS[knob]
@@ -82,17 +86,18 @@ def _size(shape: NetworkShape, choices: Mapping[str, IntArray]) -> tuple[int, in
     return n_designs, n_layers
 
 
-def _values(knob: str, indices: IntArray | None, size: tuple[int, int]) -> IntArray:
+def _values(knob: str, indices: IntArray | None, size: tuple[int, int]) -> Values:
     catalogue = KNOBS[knob]
     if indices is None:
-        return np.full(size, catalogue.neutral, dtype=np.int64)
+        return np.full(size, catalogue.neutral)
     # numpy would take a negative index from the end.
     if indices.size and not 0 <= indices.min() <= indices.max() < len(catalogue.choices):
         raise SpecError(
             f"indices of {knob} must lie in 0..{len(catalogue.choices) - 1}, "
             f"got {indices.min()}..{indices.max()}"
         )
-    return np.array(catalogue.choices, dtype=np.int64)[indices]
+    table: Values = np.array(catalogue.choices)
+    return table[indices]
 
 
 def _listed(values: Iterable[object]) -> str:

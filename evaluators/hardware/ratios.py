@@ -18,7 +18,7 @@ from typing import Final, Literal, cast, final, get_args
 
 import numpy as np
 
-from dse.design import Design, Layer, NetworkShape
+from dse.design import Design, Layer, NetworkShape, Value
 from dse.errors import SpecError
 from dse.ports import FloatArray, IntArray
 from evaluators.hardware.choices import accepted_values, as_choices
@@ -77,7 +77,7 @@ class RatioPlatform:
     mode: Mode
     sheet: Constants
     ratios: Mapping[tuple[int, int], float]
-    knobs: Mapping[str, tuple[int, ...]]
+    knobs: Mapping[str, tuple[Value, ...]]
     tied: tuple[tuple[str, ...], ...] = ()
     energy: EnergyModel | None = None
 
@@ -95,7 +95,7 @@ class RatioPlatform:
         costs = ("memory_mib", "speedup")
         return costs if self.energy is None else (*costs, "energy_uj")
 
-    def arithmetic(self, layer: Layer, values: Mapping[str, int]) -> Mapping[str, int | str]:
+    def arithmetic(self, layer: Layer, values: Mapping[str, Value]) -> Mapping[str, int | str]:
         """Ask for nothing: products are plain integers with wide accumulators."""
         return {}
 

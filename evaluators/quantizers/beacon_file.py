@@ -14,9 +14,11 @@ from torch import Tensor
 
 from dse.design import canonical_json
 from dse.errors import WeightsError
-from evaluators.quantizers.calibration import FrozenRange
+from evaluators.quantizers.scheme import Rule
+from evaluators.quantizers.tensor_range import FrozenRange
 
-_FORMAT = "beacon-dse beacon 1"
+_FORMAT = "beacon-dse beacon 2"
+_OLD_FORMAT = "beacon-dse beacon 1"  # symmetric least-error ranges alone, as thresholds
 _ENTRY = "beacon"
 _LENGTH_BYTES = 8
 
@@ -27,8 +29,8 @@ class BeaconWeights:
 
     Attributes:
         state: the network's state dict, its products in float: the shadow weights.
-        ranges: layer -> range of its input, behind the layers before it at the beacon's own
-            widths: what its neighbours' inputs look like too.
+        ranges: activation operand -> its range, behind the layers before it at the beacon's own
+            scheme: what its neighbours' inputs look like too.
         about: where it comes from: JSON data ("workload", "network", "design", …).
     """
 
@@ -40,8 +42,8 @@ class BeaconWeights:
 def dump_beacon(weights: BeaconWeights) -> bytes:
     """Return the file: the same weights give the same bytes."""
     ranges = {
-        layer: {"peak": r.peak, "thresholds": {str(b): t for b, t in r.thresholds.items()}}
-        for layer, r in weights.ranges.items()
+        operand: {"peak": r.peak, "ends": {_key(rule): list(e) for rule, e in r.ends.items()}}
+        for operand, r in weights.ranges.items()
     }
     told = canonical_json({"format": _FORMAT, "ranges": ranges, "about": dict(weights.about)})
     tensors = {name: tensor.detach().contiguous() for name, tensor in weights.state.items()}
@@ -58,15 +60,33 @@ def load_beacon(document: bytes) -> BeaconWeights:
         length = int.from_bytes(document[:_LENGTH_BYTES], "little")
         header = json.loads(document[_LENGTH_BYTES : _LENGTH_BYTES + length])
         told = json.loads(header["__metadata__"][_ENTRY])
-        if told["format"] != _FORMAT:
+        if told["format"] not in (_FORMAT, _OLD_FORMAT):
             raise WeightsError(f"beacon weights must be {_FORMAT!r}, got {told['format']!r}")
+        old = told["format"] == _OLD_FORMAT
         ranges = {
-            layer: FrozenRange(
-                thresholds={int(bits): float(t) for bits, t in one["thresholds"].items()},
+            operand: FrozenRange(
+                ends=_thresholds(one["thresholds"]) if old else _ends(one["ends"]),
                 peak=float(one["peak"]),
             )
-            for layer, one in told["ranges"].items()
+            for operand, one in told["ranges"].items()
         }
         return BeaconWeights(state=load(document), ranges=ranges, about=told["about"])
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"the file holds no beacon weights: {error}") from error
+
+
+def _key(rule: Rule) -> str:
+    return f"{rule.symmetry} {rule.quantizer} {rule.bits}"
+
+
+def _ends(told: Mapping[str, list[float]]) -> dict[Rule, tuple[float, float]]:
+    ends = {}
+    for key, (low, high) in told.items():
+        symmetry, quantizer, bits = key.split(" ")
+        rule = Rule(bits=int(bits), quantizer=quantizer, symmetry=symmetry)
+        ends[rule] = (float(low), float(high))
+    return ends
+
+
+def _thresholds(told: Mapping[str, float]) -> dict[Rule, tuple[float, float]]:
+    return {Rule(bits=int(bits)): (-float(t), float(t)) for bits, t in told.items()}

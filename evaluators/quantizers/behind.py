@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from evaluators.quantizers.calibration import Range, TensorRange, input_ranges
-from evaluators.quantizers.layers import QuantizedModel, Samples, Widths
+from evaluators.quantizers.calibration import Samples, input_ranges
+from evaluators.quantizers.layers import QuantizedModel, Ranges
+from evaluators.quantizers.scheme import Scheme
+from evaluators.quantizers.tensor_range import TensorRange
 
 
 def ranges_behind(
-    make: Callable[[], nn.Module], widths: Mapping[str, Widths], samples: Samples, *, rounds: int
+    make: Callable[[], nn.Module], schemes: Mapping[str, Scheme], samples: Samples, *, rounds: int
 ) -> dict[str, TensorRange]:
-    """Return the range of each layer's input.
+    """Return the range of each activation operand, named as `input_ranges` does.
 
     The first run is the float network's; each round after it runs the network quantized by the
     ranges of the run before.
@@ -20,16 +22,16 @@ def ranges_behind(
         make: returns a fresh copy of the float network.
         rounds: 0: the float network's own ranges.
     """
-    found = input_ranges(make(), widths, samples)
+    found = input_ranges(make(), schemes, samples)
     for _ in range(rounds):
-        found = input_ranges(quantized_at(make(), widths, found).model, widths, samples)
+        found = input_ranges(quantized_at(make(), schemes, found).model, schemes, samples)
     return found
 
 
 def quantized_at(
-    model: nn.Module, widths: Mapping[str, Widths], ranges: Mapping[str, Range]
+    model: nn.Module, schemes: Mapping[str, Scheme], ranges: Ranges
 ) -> QuantizedModel:
     """Return a float model, changed in place, at one design with these input ranges."""
-    quantized = QuantizedModel(model, layers=widths, calibration=lambda: (), ranges=ranges)
-    quantized.set(widths)
+    quantized = QuantizedModel(model, layers=schemes, calibration=lambda: (), ranges=ranges)
+    quantized.set(schemes)
     return quantized

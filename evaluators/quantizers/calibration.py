@@ -1,129 +1,134 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, final
+"""The ranges of what flows into products, from one run of the network per sample."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dse.errors import EvaluationError
-from evaluators.quantizers.fixed_point import FIXED_POINT_BITS, fixed_point_grid
-from evaluators.quantizers.grid import Grid
-from evaluators.quantizers.ranges import Histogram, histogram, mmse_threshold
-from evaluators.quantizers.uniform import UNIFORM_BITS, uniform_grid
+from dse.errors import EvaluationError, SpecError
+from evaluators.quantizers.histogram import Histogram
+from evaluators.quantizers.kinds import arguments, find_product
+from evaluators.quantizers.tensor_range import TensorRange, seen
 
+VERSION = 1
+"""Raised whenever the same network would get other ranges than before."""
 
-class Range(Protocol):
-    """What gives a tensor's grid at any width."""
-
-    def grid(self, bits: int) -> Grid:
-        """Return the grid for `bits` wide codes: 2..8 or 16."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrozenRange:
-    """The range of a tensor as plain figures, which can be stored.
-
-    Attributes:
-        thresholds: bits (2..8) -> magnitude that clips.
-        peak: greatest magnitude seen.
-    """
-
-    thresholds: Mapping[int, float]
-    peak: float
-
-    def grid(self, bits: int) -> Grid:
-        if bits == FIXED_POINT_BITS:
-            return fixed_point_grid(self.peak)
-        return uniform_grid(self.thresholds[bits], bits=bits)
-
-
-@final
-class TensorRange:
-    """What calibration saw of one tensor, and the grids that this gives.
-
-    Attributes:
-        samples: a histogram per calibration sample.
-    """
-
-    def __init__(self, samples: Sequence[Histogram]) -> None:
-        self.samples = tuple(samples)
-        self._grids: dict[int, Grid] = {}
-
-    def grid(self, bits: int) -> Grid:
-        """Return the grid for `bits` wide codes: 2..8 clip at the median over the samples of
-        their least-error thresholds, 16 is fixed point by the greatest magnitude."""
-        if bits not in self._grids:
-            self._grids[bits] = self._fit(bits)
-        return self._grids[bits]
-
-    def freeze(self) -> FrozenRange:
-        """Return the thresholds of every width, which gives the same grids."""
-        return FrozenRange(
-            thresholds={bits: self._threshold(bits) for bits in UNIFORM_BITS}, peak=self._peak()
-        )
-
-    def _fit(self, bits: int) -> Grid:
-        if bits == FIXED_POINT_BITS:
-            return fixed_point_grid(self._peak())
-        return uniform_grid(self._threshold(bits), bits=bits)
-
-    def _threshold(self, bits: int) -> float:
-        return float(np.median([mmse_threshold(sample, bits=bits) for sample in self.samples]))
-
-    def _peak(self) -> float:
-        return max(sample.peak for sample in self.samples)
-
-
-def weight_range(weight: Tensor) -> TensorRange:
-    """Return the range of a weight tensor, which is its own only sample."""
-    return TensorRange([histogram(weight.detach().numpy())])
+Samples = Sequence[tuple[Tensor, ...]]
 
 
 def input_ranges(
-    model: nn.Module, layers: Iterable[str], samples: Sequence[tuple[Tensor, ...]]
+    model: nn.Module, layers: Iterable[str], samples: Samples
 ) -> dict[str, TensorRange]:
-    """Run `model` once per sample and return the range of every named layer's input.
+    """Run `model` once per sample and return the range of every operand that is an activation:
+    of each layer's input by the layer's name, of a dynamic product's second operand by what
+    `evaluators.quantizers.kinds.second` calls it.
+
+    A layer that runs several times on a sample has seen one tensor: its inputs side by side.
 
     Raises:
-        EvaluationError: no samples, a layer that a sample does not reach, or inputs that are
-            not finite.
+        EvaluationError: no samples, a layer that is no product or that a sample does not reach,
+            or inputs that are not finite.
     """
     if not samples:
         raise EvaluationError("calibration needs at least one sample, got none")
-    seen: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-    found: dict[str, list[Histogram]] = {layer: [] for layer in seen}
-    handles = [
-        model.get_submodule(layer).register_forward_pre_hook(_recorder(inputs))
-        for layer, inputs in seen.items()
-    ]
+    watches = [_Watch(model, layer) for layer in layers]
+    found: dict[str, list[Histogram]] = {}
     try:
         for sample in samples:
-            with torch.no_grad():
-                model(*sample)
-            for layer, one in _histograms(seen).items():
-                found[layer].append(one)
+            _run(model, sample, watches)
+            for watch in watches:
+                for operand, one in watch.take().items():
+                    found.setdefault(operand, []).append(one)
     finally:
-        for handle in handles:
-            handle.remove()
-    return {layer: TensorRange(histograms) for layer, histograms in found.items()}
+        for watch in watches:
+            watch.remove()
+    return {operand: TensorRange(histograms) for operand, histograms in found.items()}
 
 
-def _recorder(inputs: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def record(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs.append(arguments[0].detach().flatten())
+def pack_ranges(ranges: Mapping[str, TensorRange]) -> dict[str, Tensor]:
+    """Lay ranges out as tensors, which give the same ranges back."""
+    tensors = {}
+    for name, one in ranges.items():
+        ends = [[s.low, s.high, *s.tails.tolist()] for s in one.samples]
+        tensors[f"ends/{name}"] = torch.tensor(ends, dtype=torch.float64)
+        tensors[f"counts/{name}"] = torch.from_numpy(np.stack([s.counts for s in one.samples]))
+    return tensors
 
-    return record
+
+def unpack_ranges(tensors: Mapping[str, Tensor]) -> dict[str, TensorRange]:
+    """Read what `pack_ranges` laid out."""
+    ranges = {}
+    for key, ends in tensors.items():
+        kind, _, name = key.partition("/")
+        if kind == "ends":
+            rows = zip(ends.tolist(), tensors[f"counts/{name}"].numpy(), strict=True)
+            ranges[name] = TensorRange(
+                [
+                    Histogram(low=low, high=high, counts=counts, tails=np.array(tails))
+                    for (low, high, *tails), counts in rows
+                ]
+            )
+    return ranges
 
 
-def _histograms(seen: Mapping[str, list[Tensor]]) -> dict[str, Histogram]:
-    found = {}
-    for layer, inputs in seen.items():
-        if not inputs:
-            raise EvaluationError(f"layer {layer!r} was not run on a calibration sample")
+def _run(model: nn.Module, sample: tuple[Tensor, ...], watches: Sequence["_Watch"]) -> None:
+    with torch.no_grad():
+        model(*sample)
+        if any(watch.surprised for watch in watches):
+            # Once for a network: its layers that run several times are known from here on.
+            for watch in watches:
+                watch.forget()
+            _run(model, sample, watches)
+
+
+@final
+class _Watch:
+    """What goes into one layer.
+
+    Each input is counted as it comes and not held, which would hold all activations of a sample
+    at once and see what later in-place operations make of them. The inputs of a layer that runs
+    several times on a sample are copied and counted together.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        self._layer = layer
+        module = find_product(model, layer)
+        self._operands = arguments(module, layer)
+        self._holds = False
+        self.surprised = False
+        self._counted: dict[str, Histogram] = {}
+        self._held: dict[str, list[Tensor]] = {}
+        self.remove = module.register_forward_pre_hook(self._see, with_kwargs=True).remove
+
+    def take(self) -> dict[str, Histogram]:
+        """Return the histogram of each operand on the sample that was run."""
+        for operand, inputs in self._held.items():
+            self._count(operand, torch.cat(inputs))
+        if not self._counted:
+            raise EvaluationError(f"layer {self._layer!r} was not run on a calibration sample")
+        taken = self._counted
+        self.forget()
+        return taken
+
+    def forget(self) -> None:
+        self._holds = self._holds or self.surprised
+        self.surprised = False
+        self._counted, self._held = {}, {}
+
+    def _see(self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        values = [*given, *(named[n] for _, n in self._operands[len(given) :])]
+        for (operand, _), tensor in zip(self._operands, values, strict=True):
+            if self._holds:
+                self._held.setdefault(operand, []).append(tensor.detach().flatten().clone())
+            elif operand in self._counted:
+                self.surprised = True
+            else:
+                self._count(operand, tensor)
+
+    def _count(self, operand: str, values: Tensor) -> None:
         try:
-            found[layer] = histogram(torch.cat(inputs).numpy())
-        except ValueError as error:
-            raise EvaluationError(f"input of layer {layer!r}: {error}") from error
-        inputs.clear()
-    return found
+            self._counted[operand] = seen(values)
+        except SpecError as error:
+            raise EvaluationError(f"input of layer {operand!r}: {error}") from error

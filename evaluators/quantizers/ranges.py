@@ -1,56 +1,19 @@
-"""Clip thresholds by the mean-square-error scan of MOHAQ's public code (arXiv 2108.01192).
+"""Ranges of least mean square error: the scan of MOHAQ's public code (arXiv 2108.01192), and its
+like with two ends.
 
-The scan runs on a histogram, so that one pass over a tensor serves every bit width.
+The scans run on a histogram, so that one pass over a tensor serves every bit width.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-from dse.errors import SpecError
+from evaluators.quantizers.histogram import FloatArray, Histogram, IntArray
 from evaluators.quantizers.uniform import check_uniform_bits
 
-BINS = 201
 CANDIDATES = 99
 
-FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Histogram:
-    """The distribution of one tensor's values.
-
-    Attributes:
-        centres: bin centres, (BINS,), or (1,) for a constant tensor.
-        shares: share of the values in each bin, same shape; they sum to 1.
-        peak: largest magnitude of a value.
-    """
-
-    centres: FloatArray
-    shares: FloatArray
-    peak: float
-
-
-def histogram(values: NDArray[np.floating]) -> Histogram:
-    """Sort `values` (any shape) into BINS equal bins between their least and their greatest.
-
-    Raises:
-        SpecError: no values, or values that are not finite.
-    """
-    flat = np.asarray(values, dtype=np.float64).ravel()
-    if flat.size == 0:
-        raise SpecError("a range needs at least one value, got none")
-    low, high = float(flat.min()), float(flat.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise SpecError(f"a range needs finite values, got {low} .. {high}")
-    peak = max(-low, high)
-    if (high - low) / BINS <= 2 * np.spacing(peak):
-        return Histogram(centres=np.array([(low + high) / 2]), shares=np.ones(1), peak=peak)
-    counts, edges = np.histogram(flat, bins=BINS, range=(low, high))
-    return Histogram(
-        centres=(edges[:-1] + edges[1:]) / 2, shares=counts / float(flat.size), peak=peak
-    )
+# An end of an asymmetric range is a whole number of hundredths of the greatest value there:
+# a coarse look at every fourth, both ends jointly, then a fine one around the best pair.
+_HUNDREDTHS, _COARSE = 100, 4
 
 
 def mmse_costs(source: Histogram, *, bits: int) -> FloatArray:
@@ -80,6 +43,46 @@ def mmse_threshold(source: Histogram, *, bits: int) -> float:
     """Return the candidate threshold of least cost, the first of equals; 0 if all is 0."""
     best = int(np.argmin(mmse_costs(source, bits=bits)))
     return float(_candidates(source)[best])
+
+
+def mmse_ends(source: Histogram, *, bits: int) -> tuple[float, float]:
+    """Return the least and greatest value that clip, of least mean square error jointly.
+
+    Candidates are 0.01 i min(low, 0) and 0.01 j max(high, 0) with i and j of 1..100: first all
+    pairs of multiples of 4, then all pairs within 3 of the best. Bins cost their distance to the
+    nearest level of `asymmetric_grid`; the first of equals is taken.
+    """
+    check_uniform_bits(bits)
+    ends = min(source.low, 0.0), max(source.high, 0.0)
+    if source.peak == 0.0:
+        return ends
+    coarse = np.arange(_COARSE, _HUNDREDTHS + 1, _COARSE)
+    best = _best_pair(source, ends, (coarse, coarse), bits)
+    return _scaled(ends, _best_pair(source, ends, (_around(best[0]), _around(best[1])), bits))
+
+
+def _best_pair(
+    source: Histogram, ends: tuple[float, float], shares: tuple[IntArray, IntArray], bits: int
+) -> tuple[int, int]:
+    # an end at 0 has one candidate, whatever its share
+    lower, upper = (share if end else share[:1] for end, share in zip(ends, shares, strict=True))
+    least = ends[0] * 0.01 * lower[:, None, None]
+    most = ends[1] * 0.01 * upper[None, :, None]
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    scale = (high - low) / (most - least)
+    zero = low - np.rint(scale * least)
+    levels = np.clip(np.rint(source.centres * scale), low - zero, high - zero) / scale
+    costs = (source.centres - levels) ** 2 @ source.shares
+    i, j = np.unravel_index(int(np.argmin(costs)), costs.shape)
+    return int(lower[i]), int(upper[j])
+
+
+def _around(share: int) -> IntArray:
+    return np.arange(max(1, share - _COARSE + 1), min(_HUNDREDTHS, share + _COARSE - 1) + 1)
+
+
+def _scaled(ends: tuple[float, float], shares: tuple[int, int]) -> tuple[float, float]:
+    return ends[0] * 0.01 * shares[0], ends[1] * 0.01 * shares[1]
 
 
 def _candidates(source: Histogram) -> FloatArray:

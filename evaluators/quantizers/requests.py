@@ -1,20 +1,20 @@
-"""Reading what a task asks for: the widths of every layer."""
+"""Reading what a task asks for: the scheme of every layer."""
 
 from collections.abc import Mapping
 
-from dse.design import Choices
+from dse.design import Choices, Value
 from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
 from evaluators.evaluation import HONOURED
-from evaluators.quantizers.layers import Widths
+from evaluators.quantizers.scheme import Scheme
 
 
-def read_widths(
+def read_schemes(
     choices: Choices,
     arithmetic: Mapping[str, Mapping[str, int | str]],
     layers: tuple[str, ...],
-) -> dict[str, Widths]:
-    """Return the widths of each layer; knobs left out stand at their neutral value.
+) -> dict[str, Scheme]:
+    """Return the scheme of each layer; knobs left out stand at their neutral value.
 
     Raises:
         SpecError: a knob value or an arithmetic that cannot be obeyed.
@@ -23,20 +23,13 @@ def read_widths(
     check_arithmetic(arithmetic, layers)
     for knob, values in choices.items():
         _check_values(knob, values, layers)
-    bits = {
-        knob: {layer: choices.get(knob, {}).get(layer, KNOBS[knob].neutral) for layer in layers}
-        for knob in HONOURED
-    }
-    return {
-        layer: Widths(weights=bits["w_bits"][layer], inputs=bits["a_bits"][layer])
-        for layer in layers
-    }
+    return {layer: _scheme(choices, layer) for layer in layers}
 
 
 def check_arithmetic(
     arithmetic: Mapping[str, Mapping[str, int | str]], layers: tuple[str, ...]
 ) -> None:
-    """Refuse what no evaluator obeys; errors as `read_widths`."""
+    """Refuse what no evaluator obeys; errors as `read_schemes`."""
     for layer, said in arithmetic.items():
         if layer not in layers:
             raise UnknownNameError("layer", layer, layers)
@@ -47,7 +40,18 @@ def check_arithmetic(
             )
 
 
-def _check_values(knob: str, values: Mapping[str, int], layers: tuple[str, ...]) -> None:
+def _scheme(choices: Choices, layer: str) -> Scheme:
+    at = {knob: choices.get(knob, {}).get(layer, KNOBS[knob].neutral) for knob in HONOURED}
+    return Scheme(
+        weights=int(at["w_bits"]),
+        inputs=int(at["a_bits"]),
+        quantizer=str(at["act_quantizer"]),
+        granularity=str(at["w_granularity"]),
+        symmetry=str(at["a_symmetry"]),
+    )
+
+
+def _check_values(knob: str, values: Mapping[str, Value], layers: tuple[str, ...]) -> None:
     if knob not in KNOBS:
         raise UnknownNameError("knob", knob, sorted(KNOBS))
     known = KNOBS[knob]
@@ -56,4 +60,4 @@ def _check_values(knob: str, values: Mapping[str, int], layers: tuple[str, ...])
         if layer not in layers:
             raise UnknownNameError("layer", layer, layers)
         if value not in allowed:
-            raise SpecError(f"{knob} at layer {layer!r} must be one of {allowed}, got {value}")
+            raise SpecError(f"{knob} at layer {layer!r} must be one of {allowed}, got {value!r}")

@@ -1,72 +1,102 @@
 """Fake quantization that gradients pass: the float image of a product on integer codes."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from evaluators.quantizers.calibration import Range, weight_range
-from evaluators.quantizers.grid import Grid
-from evaluators.quantizers.layers import Widths, swap_linear
+from evaluators.arithmetic.matmul import MatMul
+from evaluators.quantizers.grid import ChannelGrid, Grid
+from evaluators.quantizers.kinds import Weighted, find_product, form_of, interpose, second
+from evaluators.quantizers.layers import Ranges
+from evaluators.quantizers.scheme import Scheme
+from evaluators.quantizers.tensor_range import weight_grid
 
 
 @final
 class ShadowModel:
-    """A network in training whose named `nn.Linear` layers see quantized weights and inputs.
+    """A network in training whose named products see quantized weights and inputs.
 
     The weights themselves, the shadow weights, stay in float (BinaryConnect: Courbariaux et al.
     2015, arXiv 1511.00363, as MOHAQ retrains). The model is changed in place; its parameters keep
     their names.
     """
 
-    def __init__(self, model: nn.Module, widths: Mapping[str, Widths]) -> None:
-        """Swap the layers.
+    def __init__(self, model: nn.Module, schemes: Mapping[str, Scheme]) -> None:
+        """Take hold of the layers.
 
         Raises:
-            EvaluationError: a layer that is no `nn.Linear` of the model.
+            EvaluationError: a layer that is no product of the model.
         """
         self.model = model
-        self._layers = {
-            name: swap_linear(model, name, partial(ShadowLinear, widths=at))
-            for name, at in widths.items()
-        }
+        self._layers = {name: _shadow(model, name, at) for name, at in schemes.items()}
 
     def fit_weights(self) -> None:
         """Fit the thresholds of the weights as they are now."""
         for layer in self._layers.values():
-            layer.weight_grid = weight_range(layer.weight).grid(layer.widths.weights)
+            if isinstance(layer, ShadowWeighted):
+                layer.fit_weight()
 
-    def fit_inputs(self, ranges: Mapping[str, Range] | None) -> None:
-        """Set the thresholds of the inputs; None: inputs stay in float."""
+    def fit_inputs(self, ranges: Ranges | None) -> None:
+        """Set the thresholds of the activations, named as `input_ranges` does; None: they stay in
+        float."""
         for name, layer in self._layers.items():
-            fitted = None if ranges is None else ranges[name].grid(layer.widths.inputs)
-            layer.input_grid = fitted
+            if ranges is None:
+                layer.inputs = None
+            elif isinstance(layer, ShadowWeighted):
+                layer.inputs = ranges[name].grid(layer.scheme.input_rule)
+            else:
+                other = ranges[second(name)].grid(layer.scheme.second_rule)
+                layer.inputs = ranges[name].grid(layer.scheme.input_rule), other
 
 
-class ShadowLinear(nn.Module):
-    """`nn.Linear` with fake-quantized weights and inputs; in float while a grid is None."""
+@final
+class ShadowWeighted:
+    """A product with fake-quantized weights and inputs; in float while a grid is None. The module
+    is changed in place."""
 
-    def __init__(self, linear: nn.Linear, widths: Widths) -> None:
-        super().__init__()
-        self.weight = linear.weight
-        self.bias = linear.bias
-        self.widths = widths
-        self.weight_grid: Grid | None = None
-        self.input_grid: Grid | None = None
+    def __init__(self, module: Weighted, scheme: Scheme) -> None:
+        self.scheme = scheme
+        self.inputs: Grid | None = None
+        self._weight: Grid | ChannelGrid | None = None
+        self._module = module
+        self._form = form_of(module)
+        interpose(module, self._forward)
 
-    def forward(self, values: Tensor) -> Tensor:
-        weight = self.weight
-        if self.weight_grid is not None:
-            weight = pass_all(weight, self.weight_grid)
-        if self.input_grid is not None:
-            values = pass_inside(values, self.input_grid)
-        return functional.linear(values, weight, self.bias)
+    def fit_weight(self) -> None:
+        """Fit the thresholds of the weight as it is now."""
+        scheme = self.scheme
+        self._weight = weight_grid(
+            self._module.weight, bits=scheme.weights, by_channel=scheme.by_channel
+        )
+
+    def _forward(self, input: Tensor) -> Tensor:
+        weight = self._module.weight
+        if self._weight is not None:
+            weight = pass_all(weight, self._weight)
+        if self.inputs is not None:
+            input = pass_inside(input, self.inputs)
+        return self._form.real(input, weight, self._module.bias)
 
 
-def pass_all(values: Tensor, grid: Grid) -> Tensor:
+@final
+class ShadowDynamic:
+    """A product of two activations, fake-quantized; in float while there are no grids. The module
+    is changed in place."""
+
+    def __init__(self, module: MatMul, scheme: Scheme) -> None:
+        self.scheme = scheme
+        self.inputs: tuple[Grid, Grid] | None = None
+        self._in_float = interpose(module, self._forward)
+
+    def _forward(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.inputs is None:
+            return self._in_float(a, b)
+        return self._in_float(pass_inside(a, self.inputs[0]), pass_inside(b, self.inputs[1]))
+
+
+def pass_all(values: Tensor, grid: Grid | ChannelGrid) -> Tensor:
     """Return `values` on the grid, in real units; the gradient passes everywhere unchanged."""
     return values + (quantized(values, grid) - values).detach()
 
@@ -74,11 +104,18 @@ def pass_all(values: Tensor, grid: Grid) -> Tensor:
 def pass_inside(values: Tensor, grid: Grid) -> Tensor:
     """Return `values` on the grid, in real units; the gradient passes where they are not clipped
     and is zero elsewhere (Hubara et al. 2016, arXiv 1602.02830)."""
-    inside = values.clamp(grid.low * grid.step, grid.high * grid.step)
+    inside = values.clamp(grid.least * grid.step, grid.most * grid.step)
     return inside + (quantized(values, grid) - inside).detach()
 
 
-def quantized(values: Tensor, grid: Grid) -> Tensor:
+def quantized(values: Tensor, grid: Grid | ChannelGrid) -> Tensor:
     """Return the real values of the codes of `values`."""
     with torch.no_grad():
-        return grid.codes(values).mul_(grid.step)
+        return grid.real(grid.codes(values)).to(values.dtype)
+
+
+def _shadow(model: nn.Module, layer: str, scheme: Scheme) -> ShadowWeighted | ShadowDynamic:
+    module = find_product(model, layer)
+    if isinstance(module, MatMul):
+        return ShadowDynamic(module, scheme)
+    return ShadowWeighted(module, scheme)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from dse.design import Layer, NetworkShape
+from dse.design import Layer, NetworkShape, Value
 from dse.errors import SpecError
 from evaluators.registry import Places
 
@@ -36,6 +36,7 @@ class ShapeOnly:
     metrics: tuple[str, ...] = ()
     trainable = False
     needs = None
+    defaults: Mapping[str, Value] = field(default_factory=dict)
     splits: tuple[str, ...] = ()
 
 

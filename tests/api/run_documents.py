@@ -120,7 +120,7 @@ def _evaluation(design: Design, number: int) -> Json:
     screened = number % 7 == 6
     if not screened:
         metrics["error"] = 11.5 + sum(
-            (1.2 + 0.3 * i) * (16 / bits - 1) ** 0.5 / 2
+            (1.2 + 0.3 * i) * (16 / int(bits) - 1) ** 0.5 / 2
             for i, bits in enumerate(design.choices["w_bits"].values())
         )
     return {

@@ -51,6 +51,17 @@ def test_widths_keep_the_order_of_knobs_and_layers() -> None:
     assert widths(ITEM) == "2,16 / 4,8"
 
 
+def test_words_are_told_with_their_layers_unless_they_are_neutral() -> None:
+    design = {
+        "w_bits": {"L0": 2, "FC": 16},
+        "act_quantizer": {"L0": "absmax", "FC": "absmax"},
+        "w_granularity": {"L0": "channel", "FC": "tensor"},
+        "a_symmetry": {"L0": "symmetric", "FC": "symmetric"},
+    }
+
+    assert widths({"design": design}) == "2,16 / absmax / channel: L0"
+
+
 def test_off_a_terminal_a_label_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     told = io.StringIO()
     monkeypatch.setattr(console, "err", Console(file=told, width=80))

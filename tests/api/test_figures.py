@@ -194,6 +194,19 @@ def test_choices_show_a_row_for_every_knob_and_layer() -> None:
     assert [row[0] for row in heatmap["text"][:8]] == list(best["design"]["w_bits"].values())
 
 
+def test_numbers_come_before_words_in_the_scale_of_choices() -> None:
+    document = run_document(designs=4)
+    for item in document["front"]:
+        words = ("tensor", "channel", *["tensor"] * 6)
+        item["design"]["w_granularity"] = dict(zip(item["design"]["w_bits"], words, strict=True))
+
+    (heatmap,) = drawn(choice_figure(document))["data"]
+
+    *numbers, first, second = heatmap["colorbar"]["ticktext"]
+    assert numbers == sorted(numbers, key=int)
+    assert (first, second) == ("channel", "tensor")
+
+
 def test_values_are_printed_only_while_they_can_be_read() -> None:
     (few,) = drawn(choice_figure(TWO))["data"]
     (many,) = drawn(choice_figure(wide_front(200)))["data"]

@@ -1,3 +1,5 @@
+import re
+
 from api.summaries import (
     beacon_summary,
     choice_summary,
@@ -43,6 +45,21 @@ def test_choices_are_told_by_their_extremes() -> None:
     told = choice_summary(DOCUMENT)
 
     assert told.startswith(f"Over {len(DOCUMENT['front'])} members, w_bits is lowest at ")
+
+
+def test_words_are_told_by_their_shares() -> None:
+    document = run_document()
+    for i, item in enumerate(document["front"]):
+        layers = list(item["design"]["w_bits"])
+        last = "channel" if i == 0 else "tensor"
+        item["design"] = {"w_granularity": dict.fromkeys(layers, "tensor") | {layers[-1]: last}}
+
+    told = choice_summary(document)
+
+    assert re.fullmatch(
+        r"Over \d+ members, w_granularity is tensor in \d+ %, channel in \d+ % of the layers.",
+        told,
+    )
 
 
 def test_the_gap_to_unseen_data_is_told() -> None:

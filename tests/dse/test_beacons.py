@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dse.beacons import Policy, distance
 from dse.design import Beacon, Design
+from dse.errors import SpecError
 from dse.spec import Beacons
 
 LAYERS = ("L0", "P1", "L1", "P2", "L2", "P3", "L3", "FC")
@@ -89,7 +90,7 @@ def test_distance_is_a_metric_on_weights_and_blind_to_activations(
 def test_knobs_count_what_they_are_told_to(a: Design, b: Design) -> None:
     exponents = [
         sum(
-            abs(math.log2(a.value(knob, layer)) - math.log2(b.value(knob, layer)))
+            abs(math.log2(int(a.value(knob, layer))) - math.log2(int(b.value(knob, layer))))
             for layer in LAYERS
         )
         for knob in ("w_bits", "a_bits")
@@ -209,3 +210,11 @@ def test_a_generation_makes_no_more_than_it_may_at_once() -> None:
     candidates = [PAPER[n] for n in ("152", "156", "192")]
 
     assert policy(distance=3, at_once=2).admit(candidates, []) == candidates[:2]
+
+
+def test_words_have_no_distance() -> None:
+    word = Design({"act_quantizer": {"L0": "absmax"}})
+
+    assert distance(word, Design({}), WEIGHTS_ONLY) == 0
+    with pytest.raises(SpecError, match="numbers have a distance, got act_quantizer=absmax"):
+        distance(word, Design({}), {"act_quantizer": 1.0})

@@ -19,6 +19,78 @@ def test_later_lines_win_and_single_choices_are_no_genes() -> None:
     assert space.size == 4
 
 
+def test_the_first_and_the_last_layer_have_names_of_their_own() -> None:
+    ends = [{**W, "layers": end, "choices": [16]} for end in ("@first", "@last")]
+
+    space = fake_problem(knobs=[W, *ends]).space
+
+    assert [gene.name for gene in space.genes] == ["w_bits@mid"]
+    assert space.fixed["w_bits", "in"] == space.fixed["w_bits", "out"] == 16
+
+
+def test_layers_without_a_line_stand_at_the_default_of_the_workload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    defaults = {"a_bits": 8, "act_quantizer": "absmax"}
+    monkeypatch.setattr(FakeWorkload, "defaults", defaults)
+    line = {"knob": "act_quantizer", "layers": "mid", "choices": ["percentile"]}
+
+    space = fake_problem(knobs=[W, line]).space
+
+    assert space.knobs == ("w_bits", "a_bits", "act_quantizer")
+    assert {space.fixed["a_bits", layer] for layer in space.layers} == {8}
+    design = space.decode([0, 0, 0])
+    assert dict(design.choices["act_quantizer"]) == {
+        "in": "absmax",
+        "mid": "percentile",
+        "out": "absmax",
+    }
+
+
+@pytest.mark.parametrize(
+    ("defaults", "message"),
+    [
+        ({"bits": 8}, "unknown knob in the defaults of workload 'fake' 'bits'; allowed: w_bits"),
+        ({"a_bits": 9}, "a_bits in the defaults of workload 'fake' must be one of .2, .*got 9"),
+        ({"a_bits": 3}, "default of a_bits in workload 'fake': fake-chip takes .2, .*got .3."),
+    ],
+)
+def test_defaults_that_cannot_be_taken_are_refused(
+    defaults: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeWorkload, "defaults", defaults)
+
+    with pytest.raises((SpecError, UnknownNameError), match=message):
+        fake_problem(knobs=[W])
+
+
+def test_tied_knobs_with_different_defaults_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeWorkload, "defaults", {"a_bits": 8})
+    platforms = [{"name": "tied-chip"}]
+    line = {**W, "layers": "in"}
+
+    with pytest.raises(SpecError, match="w_bits@mid=a_bits@mid share .* workload 'fake' differ"):
+        fake_problem(knobs=[line], platforms=platforms, constraints=[])
+
+
+def test_designs_state_no_knob_that_is_neutral_throughout() -> None:
+    space = fake_problem(knobs=[W, {"knob": "a_symmetry", "choices": ["symmetric"]}]).space
+
+    assert space.knobs == ("w_bits", "a_bits")
+
+
+def test_a_gene_without_effect_in_any_design_is_none() -> None:
+    knobs = [
+        {"knob": "w_bits", "layers": "in", "choices": [4, 8]},
+        {"knob": "w_granularity", "choices": ["tensor", "channel"]},
+    ]
+
+    space = fake_problem(knobs=knobs).space
+
+    assert [gene.name for gene in space.genes] == ["w_bits@in", "w_granularity@in"]
+    assert space.fixed["w_granularity", "mid"] == "tensor"
+
+
 def test_tie_all_shares_one_gene_over_layers() -> None:
     [gene] = fake_problem(knobs=[{**W, "tie": "all"}]).space.genes
 
@@ -82,6 +154,19 @@ def test_unknown_names_are_told_with_the_known_ones(
         ({"workload": {"name": "fake-shape"}}, "shape without data"),
         ({"knobs": [{**W, "layers": "L9*"}]}, "'L9.' of knob 'w_bits' matches no layer; allowed"),
         ({"knobs": [{**W, "choices": [9]}]}, "the catalogue takes .*got .9."),
+        (
+            {"knobs": [{"knob": "act_quantizer", "choices": ["mmse", "max"]}]},
+            "catalogue takes .'mmse', 'absmax', 'percentile'., got .'max'.",
+        ),
+        ({"knobs": [{"knob": "w_bits", "choices": ["4", 8]}]}, "catalogue takes .*got .'4'."),
+        (
+            {"knobs": [W], "beacons": {"enabled": True, "knob_weights": {"a_symmetry": 1}}},
+            "numbers: w_bits, a_bits; got 'a_symmetry', .*words: symmetric, asymmetric",
+        ),
+        (
+            {"knobs": [{"knob": "w_granularity", "choices": ["tensor", "channel"]}]},
+            "leave a single design",
+        ),
         ({"knobs": [{**W, "choices": [3, 4]}]}, "fake-chip takes .2, 4, 8, 16., got .3."),
         (
             {"objectives": ["error", "energy_uj"], "reference_point": None},

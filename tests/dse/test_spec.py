@@ -34,6 +34,14 @@ def test_yaml_and_json_give_the_same_spec() -> None:
         ({"platforms": [{"name": "a"}, {"name": "a"}]}, "platforms must not repeat"),
         ({"knobs": [{"knob": "w_bits", "choices": []}]}, "knobs.0.choices: .*at least 1 item"),
         ({"knobs": [{"knob": "w_bits", "choices": [2, 2]}]}, "choices must not repeat"),
+        (
+            {"knobs": [{"knob": "w_bits", "choices": [None]}]},
+            "choices.0: a knob's value is a whole number or a word, got None",
+        ),
+        (
+            {"knobs": [{"knob": "a_symmetry", "choices": [""]}]},
+            "knobs.0.choices.0: a word has 1 to 100 characters, got ''",
+        ),
         ({"knobs": [{"knob": "w_bits", "choices": [2.5]}]}, "knobs.0.choices.0: .*got 2.5"),
         ({"knobs": [{"knob": "w_bits", "choices": [True]}]}, "knobs.0.choices.0: .*got True"),
         ({"search": {"population": -3}}, "search.population: .*greater.*got -3"),

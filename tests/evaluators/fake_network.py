@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dse.design import Layer, NetworkShape
+from dse.design import Layer, NetworkShape, Value
 from dse.errors import SpecError
 from dse.ports import Progress
 from dse.tasks import Retraining, Task
@@ -30,6 +30,7 @@ class TinyNetwork:
     splits: tuple[str, ...] = ("search", "test")
     trainable = False
     needs: str | None = None
+    defaults: Mapping[str, Value] = {}
     digest = "0" * 64
 
     def __init__(self) -> None:

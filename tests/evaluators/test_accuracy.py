@@ -1,16 +1,19 @@
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dse.design import Choices
 from dse.errors import EvaluationError, SpecError, UnknownNameError
 from dse.tasks import Request
 from evaluators.accuracy import AccuracyEvaluator
+from evaluators.data.cache import Cache
 from evaluators.registry import Places
 from evaluators.tasks import make_evaluator
+from tests.evaluators.fake_mixed import MixedNetwork, everywhere
 from tests.evaluators.fake_network import TinyNetwork
 
 _DESIGNS: list[Choices | None] = [
@@ -64,6 +67,80 @@ def test_fewer_bits_lose_more() -> None:
 
     assert errors == sorted(errors)
     assert errors[0] < 1.0 < errors[-1]
+
+
+_SCHEMES: list[Choices] = [
+    everywhere(8),
+    everywhere(4, act_quantizer="absmax", w_granularity="channel"),
+    everywhere(4, act_quantizer="percentile", a_symmetry="asymmetric"),
+    everywhere(2, a_symmetry="asymmetric", w_granularity="channel"),
+    everywhere(16),
+]
+
+
+def test_every_kind_of_product_and_scheme_is_measured_alike_in_any_order() -> None:
+    first, second = AccuracyEvaluator(MixedNetwork()), AccuracyEvaluator(MixedNetwork())
+
+    forward = [first.evaluate(_request(choices)) for choices in _SCHEMES]
+    backward = [second.evaluate(_request(choices)) for choices in reversed(_SCHEMES)]
+
+    assert forward == backward[::-1]
+    assert len({metrics["spread"] for metrics in forward}) == len(_SCHEMES)
+    assert forward[0]["error"] <= 6.1
+
+
+def test_words_have_no_effect_at_sixteen_bits() -> None:
+    evaluator = AccuracyEvaluator(MixedNetwork())
+    words = everywhere(
+        16, act_quantizer="absmax", w_granularity="channel", a_symmetry="asymmetric"
+    )
+
+    assert evaluator.evaluate(_request(words)) == evaluator.evaluate(_request(everywhere(16)))
+
+
+def test_calibration_is_kept_for_the_next_process(tmp_path: Path) -> None:
+    class Once(MixedNetwork):
+        calls = 0
+
+        def calibration(self) -> Sequence[tuple[Tensor, ...]]:
+            Once.calls += 1
+            return super().calibration()
+
+    plain = [AccuracyEvaluator(MixedNetwork()).evaluate(_request(c)) for c in _SCHEMES]
+    for _ in range(2):
+        evaluator = AccuracyEvaluator(Once(), cache=Cache(tmp_path))
+        assert [evaluator.evaluate(_request(choices)) for choices in _SCHEMES] == plain
+
+    assert Once.calls == 1
+
+
+def test_calibration_of_another_network_is_not_taken(tmp_path: Path) -> None:
+    class Other(MixedNetwork):
+        digest = "6" * 64
+
+        def calibration(self) -> Sequence[tuple[Tensor, ...]]:
+            return [(3 * one,) for (one,) in super().calibration()]
+
+    request = _request(everywhere(4))
+    AccuracyEvaluator(MixedNetwork(), cache=Cache(tmp_path)).evaluate(request)
+
+    cached = AccuracyEvaluator(Other(), cache=Cache(tmp_path)).evaluate(request)
+
+    assert cached == AccuracyEvaluator(Other()).evaluate(request)
+
+
+def test_a_network_that_leaves_the_finite_numbers_is_told_of_by_layer() -> None:
+    class Broken(TinyNetwork):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model.get_submodule("out").register_forward_pre_hook(
+                # calibration goes by one sample at a time
+                lambda module, given: (given[0] * torch.nan,) if len(given[0]) > 1 else None
+            )
+            return model
+
+    with pytest.raises(EvaluationError, match="input of layer 'out' must be finite"):
+        AccuracyEvaluator(Broken()).evaluate(_request({}))
 
 
 def test_splits_are_measured_apart() -> None:

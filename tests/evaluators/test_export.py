@@ -17,9 +17,11 @@ from evaluators.accuracy import AccuracyEvaluator
 from evaluators.data.vault import Vault
 from evaluators.export import Files, Provenance, measure_export, read_export, write_export
 from evaluators.manifest import Named
+from evaluators.network import Network
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
 from evaluators.quantizers.calibration import input_ranges
-from evaluators.quantizers.requests import read_widths
+from evaluators.quantizers.requests import read_schemes
+from tests.evaluators.fake_mixed import MixedNetwork, everywhere
 from tests.evaluators.fake_network import TinyNetwork
 
 _BITS = (2, 3, 4, 5, 6, 7, 8, 16)
@@ -53,10 +55,29 @@ def _uniform(w_bits: int, a_bits: int) -> Design:
     )
 
 
-def _files(design: Design, *, vault: Vault | None = None, beacon: str | None = None) -> Files:
-    network = TinyNetwork()
+class EmptyMixed(MixedNetwork):
+    """Likewise."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, float("nan"))
+        return model
+
+    def measure(self, model: nn.Module, split: str) -> dict[str, float]:
+        return MixedNetwork().measure(model, split)
+
+
+def _files(
+    design: Design,
+    *,
+    vault: Vault | None = None,
+    beacon: str | None = None,
+    network: Network | None = None,
+) -> Files:
+    network = network or TinyNetwork()
     model = AccuracyEvaluator(network, vault).quantized(beacon)
-    model.set(read_widths(design.choices, {}, _LAYERS))
+    model.set(read_schemes(design.choices, {}, network.shape.names))
     source = Provenance(
         workload=Named(name=network.name, params={}),
         network=network.digest,
@@ -128,6 +149,107 @@ def test_export_of_beacon_weights_measures_exactly_what_they_do(tmp_path: Path) 
     assert measured != _measured(_MIXED.choices, "search")
 
 
+_SCHEMES = [
+    everywhere(4),
+    everywhere(8, a_symmetry="asymmetric", act_quantizer="absmax"),
+    everywhere(3, w_granularity="channel", act_quantizer="percentile"),
+    everywhere(2, w_granularity="channel", a_symmetry="asymmetric"),
+    everywhere(16),
+]
+
+
+@pytest.mark.parametrize("choices", _SCHEMES)
+def test_export_of_every_kind_and_scheme_measures_exactly_what_its_design_does(
+    choices: Choices,
+) -> None:
+    request = Request(key="", choices=choices, arithmetic={}, split="search", timeout_s=1.0)
+
+    export = read_export(_files(Design(choices), network=MixedNetwork()))
+
+    measured = AccuracyEvaluator(MixedNetwork()).evaluate(request)
+    assert measure_export(export, EmptyMixed(), "search") == measured
+
+
+def test_manifest_tells_scales_of_channels_zero_points_and_second_operands() -> None:
+    files = _files(Design(_SCHEMES[3]), network=MixedNetwork())
+
+    layers, tensors = json.loads(files.manifest)["layers"], load(files.tensors)
+    assert "scores.weight" not in tensors
+    assert layers["scores"]["weights"] is None
+    assert layers["scores"]["second"]["bits"] == 2
+    assert len(layers["deep"]["weights"]["scale"]) == 8
+    assert layers["groups"]["inputs"]["zero_point"] == -2  # behind a ReLU
+    steps = torch.tensor(layers["deep"]["weights"]["scale"]).reshape(8, 1, 1, 1)
+    weight = MixedNetwork().model().get_submodule("deep").get_parameter("weight").detach()
+    clipped = weight.clamp(-2 * steps, steps)
+    torch.testing.assert_close(tensors["deep.weight"] * steps, clipped, rtol=0.0, atol=0.3)
+
+
+def test_scales_must_be_as_many_as_channels() -> None:
+    def change(manifest: Manifest) -> None:
+        weights = manifest["layers"]["deep"]["weights"]
+        for key in ("scale", "codes_per_unit"):
+            del weights[key][0]
+
+    files = _resigned(_files(Design(_SCHEMES[3]), network=MixedNetwork()), change)
+
+    with pytest.raises(WeightsError, match="scale for each of 8 output channels, got 7"):
+        measure_export(read_export(files), MixedNetwork(), "search")
+
+
+def test_a_product_with_weights_is_none_of_two_activations() -> None:
+    def change(manifest: Manifest) -> None:
+        manifest["layers"]["out"] = manifest["layers"].pop("scores")
+        manifest["layers"]["scores"] = manifest["layers"]["out"]
+
+    files = _with_tensors(_files(Design(_SCHEMES[0]), network=MixedNetwork()), lambda _: None)
+
+    with pytest.raises(WeightsError, match="out.weight must be torch.float32"):
+        measure_export(read_export(_resigned(files, change)), MixedNetwork(), "search")
+
+
+def test_exports_of_the_first_version_are_read() -> None:
+    def change(manifest: Manifest) -> None:
+        manifest["version"] = 1
+        for layer in manifest["layers"].values():
+            del layer["second"]
+
+    export = read_export(_resigned(_files(_MIXED), change))
+
+    assert measure_export(export, Empty(), "search") == _measured(_MIXED.choices, "search")
+
+
+def test_a_weight_shared_with_what_is_not_quantized_stays_in_float_there() -> None:
+    class Tied(TinyNetwork):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model.add_module("table", nn.Embedding(16, 12))
+            table, first = model.get_submodule("table"), model.get_submodule("first")
+            table.register_parameter("weight", first.get_parameter("weight"))
+            first.register_forward_hook(
+                lambda module, given, result: result + table(torch.tensor(3)).sum()
+            )
+            return model
+
+    request = Request(key="", choices=_MIXED.choices, arithmetic={}, split="search", timeout_s=1.0)
+
+    export = read_export(_files(_MIXED, network=Tied()))
+
+    measured = AccuracyEvaluator(Tied()).evaluate(request)
+    assert measure_export(export, Tied(), "search") == measured
+
+
+def test_a_weight_that_is_computed_cannot_be_exported() -> None:
+    class Normed(TinyNetwork):
+        def model(self) -> nn.Module:
+            model = super().model()
+            nn.utils.parametrizations.weight_norm(model.get_submodule("first"))
+            return model.eval()
+
+    with pytest.raises(WeightsError, match="layer first must have a tensor first.weight"):
+        _files(_MIXED, network=Normed())
+
+
 def test_files_hold_codes_and_what_they_mean() -> None:
     files = _files(_MIXED)
 
@@ -154,7 +276,7 @@ def test_files_hold_codes_and_what_they_mean() -> None:
 def test_manifest_says_where_the_design_comes_from() -> None:
     told = json.loads(_files(_MIXED).manifest)
 
-    assert (told["format"], told["version"]) == ("beacon-dse export", 1)
+    assert (told["format"], told["version"]) == ("beacon-dse export", 2)
     assert told["workload"] == {"name": "tiny", "params": {}}
     assert told["platforms"] == [{"name": "bitfusion", "params": {"mode": "paper"}}]
     assert (told["design"], told["hash"]) == (_MIXED.to_json(), _MIXED.hash)
@@ -197,9 +319,9 @@ def test_altered_manifest_is_refused(old: bytes, new: bytes) -> None:
         (b"[" * 100_000, "no JSON document"),
         (b"[]", "format 'beacon-dse export'"),
         (b'{"format": "elf"}', "format 'beacon-dse export'"),
-        (b'{"format": "beacon-dse export", "version": 2}', "version must be 1, got 2"),
+        (b'{"format": "beacon-dse export", "version": 3}', "version must be 1 or 2, got 3"),
         (b'{"format": "beacon-dse export", "version": 1}', "manifest is altered"),
-        (b'{"format": "beacon-dse export", "version": 1, "x": NaN}', "manifest is altered"),
+        (b'{"format": "beacon-dse export", "version": 2, "x": NaN}', "manifest is altered"),
     ],
 )
 def test_what_is_no_manifest_is_refused(manifest: bytes, told: str) -> None:
@@ -213,7 +335,11 @@ def test_what_is_no_manifest_is_refused(manifest: bytes, told: str) -> None:
         (("layers", "out", "weights", "scale"), 0.5, "scale must be 1 / codes_per_unit"),
         (("layers", "out", "weights", "high"), 16, "5 bits have codes -16 .. 15"),
         (("layers", "out", "inputs", "bits"), 9, "bits must be one of"),
-        (("layers", "out", "inputs", "zero_point"), 3, "zero_point"),
+        (("layers", "out", "inputs", "zero_point"), 3, "a_symmetry of out is symmetric in design"),
+        (("layers", "first", "inputs", "zero_point"), 128, "zero_point must lie in -128 .. 127"),
+        (("layers", "out", "weights", "zero_point"), 1, "weights must have zero_point 0"),
+        (("layers", "out", "weights"), None, "either weights or a second operand"),
+        (("layers", "out", "inputs", "codes_per_unit"), -1.0, "greater than or equal to 0"),
         (("design", "w_bits", "out"), 6, "hash must be the design's"),
         (("hash",), "0" * 64, "hash must be the design's"),
         (("origin",), 7, "origin"),

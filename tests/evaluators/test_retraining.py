@@ -12,6 +12,7 @@ from evaluators.data.vault import Vault
 from evaluators.quantizers.beacon_file import dump_beacon, load_beacon
 from evaluators.retraining import Retrainer
 from evaluators.tasks import Evaluator
+from tests.evaluators.fake_mixed import MixedNetwork, everywhere
 from tests.evaluators.fake_network import TinyNetwork, TinyTrainable
 
 LOW: Choices = {
@@ -220,3 +221,42 @@ def test_a_width_that_does_not_exist_is_refused_before_any_step(tmp_path: Path) 
 
     with pytest.raises(SpecError, match="w_bits at layer 'first'.*11"):
         retrain(tmp_path, task(choices=wrong))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        everywhere(2, w_granularity="channel", a_symmetry="asymmetric"),
+        everywhere(3, act_quantizer="percentile"),
+    ],
+)
+def test_every_kind_of_product_and_scheme_is_retrained(tmp_path: Path, choices: Choices) -> None:
+    vault = Vault(tmp_path / "vault")
+    retrainer = Retrainer(MixedNetwork(), vault=vault, scratch=tmp_path / "scratch")
+
+    retrained = retrainer.retrain(task(steps=15, choices=choices), silent)
+
+    evaluator = AccuracyEvaluator(MixedNetwork(), vault)
+    measured = evaluator.evaluate(request(weights=retrained.digest, choices=choices))
+    errors = {point.step: point.error for point in retrained.curve}
+    assert measured["error"] == errors[retrained.best_step] == min(errors.values())
+    assert min(errors.values()) < errors[0]
+
+
+def test_neighbours_of_any_scheme_run_on_a_beacons_weights(tmp_path: Path) -> None:
+    vault = Vault(tmp_path / "vault")
+    retrainer = Retrainer(MixedNetwork(), vault=vault, scratch=tmp_path / "scratch")
+    digest = retrainer.retrain(task(steps=5, choices=everywhere(4)), silent).digest
+    evaluator = AccuracyEvaluator(MixedNetwork(), vault)
+
+    spreads = {
+        evaluator.evaluate(request(weights=digest, choices=near))["spread"]
+        for near in (
+            everywhere(4),
+            everywhere(4, act_quantizer="absmax"),
+            everywhere(4, a_symmetry="asymmetric"),
+            everywhere(4, w_granularity="channel"),
+        )
+    }
+
+    assert len(spreads) == 4

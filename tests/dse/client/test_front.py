@@ -50,6 +50,15 @@ def test_data_frame_holds_the_same_table() -> None:
     assert frame["memory_mib"].isna().tolist() == [True, False]
 
 
+def test_words_stand_beside_numbers() -> None:
+    design = {"w_bits": {"FC": 8}, "w_granularity": {"FC": "channel"}}
+    front = Front([Evaluation.model_validate(evaluation_data(1, design=design))], objectives=[])
+
+    cells = dict(zip(front.columns, front.rows()[0], strict=True))
+
+    assert (cells["w_bits@FC"], cells["w_granularity@FC"]) == (8, "channel")
+
+
 def test_empty_front_is_an_empty_table() -> None:
     empty = Front([], objectives=["error", "speedup"])
 

@@ -3,45 +3,87 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from dse.errors import SpecError
-from evaluators.arithmetic.products import exact_dtype, integer_product, integer_product_oracle
+from evaluators.arithmetic.products import (
+    exact_dtype,
+    heaviest_column,
+    integer_matmul,
+    integer_matmul_oracle,
+    integer_product,
+    integer_product_oracle,
+)
 
 _BITS = st.sampled_from((2, 3, 4, 5, 6, 7, 8, 16))
 
 
-def _product(inputs: torch.Tensor, weights: torch.Tensor, largest_input: int) -> torch.Tensor:
-    dtype = exact_dtype(weights, largest_input=largest_input)
+def _product(inputs: Tensor, weights: Tensor, largest_input: int) -> Tensor:
+    dtype = exact_dtype(heaviest_column(weights) * largest_input)
     return integer_product(inputs.to(dtype), weights.to(dtype))
 
 
 @st.composite
-def _operands(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, int]:
-    w_bits, a_bits = draw(_BITS), draw(_BITS)
-    rows, k, n = draw(st.integers(0, 5)), draw(st.integers(1, 300)), draw(st.integers(1, 5))
+def codes(draw: st.DrawFn, shape: tuple[int, ...], *, zero: bool = False) -> tuple[Tensor, int]:
+    """Centred codes of some width, half the time of the extremes alone, and their largest
+    magnitude.
+
+    Args:
+        zero: with a zero point anywhere.
+    """
+    bits = draw(_BITS)
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    point = draw(st.integers(low, high)) if zero else 0
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     extreme = draw(st.booleans())
-
-    def codes(bits: int, shape: tuple[int, int]) -> torch.Tensor:
-        low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        drawn = rng.choice([low, high], shape) if extreme else rng.integers(low, high + 1, shape)
-        return torch.tensor(drawn, dtype=torch.float32)
-
-    return codes(a_bits, (rows, k)), codes(w_bits, (n, k)), 2 ** (a_bits - 1)
+    drawn = rng.choice([low, high], shape) if extreme else rng.integers(low, high + 1, shape)
+    centred = torch.tensor(drawn - point, dtype=torch.float32)
+    return centred, max(high - point, point - low)
 
 
-@given(_operands())
+@given(st.data())
 @settings(deadline=None, max_examples=300)
-def test_product_equals_the_integer_oracle(
-    operands: tuple[torch.Tensor, torch.Tensor, int],
-) -> None:
-    inputs, weights, largest_input = operands
+def test_product_equals_the_integer_oracle(data: st.DataObject) -> None:
+    rows, k, n = (data.draw(st.integers(*ends)) for ends in ((0, 5), (1, 300), (1, 5)))
+    inputs, largest_input = data.draw(codes((rows, k), zero=True))
+    weights, _ = data.draw(codes((n, k)))
 
     result = _product(inputs, weights, largest_input)
 
     np.testing.assert_array_equal(
         result.numpy().astype(np.int64), integer_product_oracle(inputs, weights)
     )
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=200)
+def test_matmul_equals_the_integer_oracle(data: st.DataObject) -> None:
+    m, n, k = (data.draw(st.integers(*ends)) for ends in ((0, 5), (1, 5), (1, 200)))
+    leading = data.draw(st.sampled_from([((), ()), ((3,), (3,)), ((2, 1), (4,)), ((), (2, 2))]))
+    first, largest_first = data.draw(codes((*leading[0], m, k), zero=True))
+    second, largest_second = data.draw(codes((*leading[1], k, n), zero=True))
+    dtype = exact_dtype(k * largest_first * largest_second)
+
+    result = integer_matmul(first.to(dtype), second.to(dtype))
+
+    np.testing.assert_array_equal(
+        result.numpy().astype(np.int64), integer_matmul_oracle(first, second)
+    )
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_centred_codes_give_the_stored_codes_product_less_the_zero_points_share(
+    data: st.DataObject,
+) -> None:
+    zero = data.draw(st.integers(-128, 127))
+    stored = torch.tensor(data.draw(st.lists(st.integers(-128, 127), min_size=9, max_size=9)))
+    weights, _ = data.draw(codes((4, 9)))
+
+    centred = integer_product_oracle((stored - zero)[None], weights)
+
+    whole = integer_product_oracle(stored[None], weights)
+    np.testing.assert_array_equal(centred[0], whole[0] - zero * weights.sum(1).long().numpy())
 
 
 @pytest.mark.parametrize(
@@ -55,7 +97,7 @@ def test_largest_sums_are_exact_on_both_sides_of_the_float32_limit(
 
     result = _product(inputs, weights, 128)
 
-    assert exact_dtype(weights, largest_input=128) == dtype
+    assert exact_dtype(heaviest_column(weights) * 128) == dtype
     assert result.item() == 128 * 128 * k
 
 
@@ -68,7 +110,11 @@ def test_sum_beyond_float32_is_exact_where_float32_would_round() -> None:
 
 
 def test_sums_beyond_float64_are_refused() -> None:
-    weights = torch.full((1, 2**9), 2.0**15)
-
     with pytest.raises(SpecError, match=r"2\^53"):
-        exact_dtype(weights, largest_input=2**30)
+        exact_dtype(2**53 + 1)
+
+
+def test_heaviest_column_is_that_of_the_output_channel_of_most_weight() -> None:
+    weights = torch.tensor([[[-128, 127], [3, 0]], [[-128, -128], [1, 1]]], dtype=torch.int8)
+
+    assert heaviest_column(weights) == 258

@@ -27,15 +27,19 @@ Make = Callable[[Mapping[str, object]], RatioPlatform]
 networks = st.builds(
     lambda sizes, vector, elementwise: NetworkShape(
         layers=tuple(
-            Layer(name=f"layer{i}", m=m, k=k, n=n, groups=g)
-            for i, (m, k, n, g) in enumerate(sizes)
+            Layer(name=f"layer{i}", m=m, k=k, n=n, groups=g, dynamic=d)
+            for i, (m, k, n, g, d) in enumerate(sizes)
         ),
         vector_parameters=vector,
         elementwise_operations=elementwise,
     ),
     st.lists(
         st.tuples(
-            st.integers(1, 64), st.integers(1, 4096), st.integers(1, 4096), st.integers(1, 4)
+            st.integers(1, 64),
+            st.integers(1, 4096),
+            st.integers(1, 4096),
+            st.integers(1, 4),
+            st.booleans(),
         ),
         min_size=1,
         max_size=6,
@@ -92,7 +96,7 @@ def test_parts_of_a_breakdown_make_up_the_costs(
 
     assert [record["layer"] for record in records] == [*shape.names, "(other)"]
     assert total("memory_mib") == pytest.approx(costs["memory_mib"], rel=1e-12)
-    assert total("memory_share") == pytest.approx(1)
+    assert total("memory_share") == pytest.approx(1 if costs["memory_mib"] else 0)
     if platform.mode == "paper":
         assert total("speedup") == pytest.approx(costs["speedup"], rel=1e-12)
     else:
@@ -115,11 +119,36 @@ def test_wider_operands_never_pay(platform: RatioPlatform, data: st.DataObject) 
 
     before, after = one(platform, shape, chosen), one(platform, shape, wider)
 
-    grows_weights = wider.choices["w_bits"] != chosen.choices["w_bits"]
+    changes = wider.choices["w_bits"] != chosen.choices["w_bits"]
+    grows_weights = changes and not shape.layers[0].dynamic
     assert after["speedup"] <= before["speedup"]
     assert (after["memory_mib"] > before["memory_mib"]) == grows_weights
     if grows_weights and platform.energy is not None:
         assert after["energy_uj"] > before["energy_uj"]
+
+
+@pytest.mark.parametrize("platform", MODELS, ids=IDS)
+def test_a_dynamic_product_costs_time_but_no_memory(platform: RatioPlatform) -> None:
+    stored = Layer(name="fc", k=64, n=32, m=10)
+    product = Layer(name="qk", k=16, n=10, m=10, groups=4, dynamic=True)
+    chosen = Design({knob: {"fc": 8, "qk": 4} for knob in ("w_bits", "a_bits")})
+    both = NetworkShape(layers=(stored, product))
+    alone = NetworkShape(layers=(stored,))
+
+    costs = one(platform, both, chosen)
+    at_fc, at_qk, _ = platform.breakdown(both, chosen)
+
+    static = Design({knob: {"fc": 8} for knob in ("w_bits", "a_bits")})
+    assert costs["memory_mib"] == one(platform, alone, static)["memory_mib"] == 64 * 32 / 2**20
+    assert (at_qk["weights"], at_qk["memory_mib"]) == (0, 0.0)
+    assert at_qk["macs"] == product.macs == 10 * 16 * 10 * 4
+    at_8, at_4 = (platform.ratios[bits, bits] for bits in (8, 4))
+    paper = (stored.macs * at_8 + product.macs * at_4) / both.macs
+    latency = both.macs / (stored.macs / at_8 + product.macs / at_4)
+    assert costs["speedup"] == pytest.approx(paper if platform.mode == "paper" else latency)
+    if platform.energy is not None:
+        assert at_qk["sram_energy_uj"] == 0.0
+        assert at_qk["energy_uj"] == pytest.approx(platform.energy.mac_pj[4] * 6400 / 1e6)
 
 
 @pytest.mark.parametrize("make", [silago, bitfusion])
@@ -157,7 +186,7 @@ def test_a_design_costs_the_same_alone_and_among_a_thousand(platform: RatioPlatf
 
 @pytest.mark.parametrize("platform", MODELS, ids=IDS)
 def test_designs_that_swap_equal_layers_tie_to_the_last_bit(platform: RatioPlatform) -> None:
-    narrow = platform.knobs["w_bits"][0]
+    narrow = int(platform.knobs["w_bits"][0])
     swapped = [design(8, at={name: narrow, "L0": 16}) for name in ("P1", "P2", "P3")]
 
     costs = platform.cost(SHAPE, indices(swapped))

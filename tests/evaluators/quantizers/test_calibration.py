@@ -4,34 +4,39 @@ import torch
 from torch import Tensor, nn
 
 from dse.errors import EvaluationError
-from evaluators.quantizers.calibration import TensorRange, input_ranges, weight_range
-from evaluators.quantizers.fixed_point import fixed_point_grid
-from evaluators.quantizers.ranges import histogram, mmse_threshold
-from evaluators.quantizers.uniform import uniform_grid
+from evaluators.arithmetic.matmul import MatMul
+from evaluators.quantizers.calibration import input_ranges, pack_ranges, unpack_ranges
+from evaluators.quantizers.histogram import Histogram
+from evaluators.quantizers.kinds import second
+from evaluators.quantizers.tensor_range import TensorRange, seen
+from tests.evaluators.fake_mixed import LAYERS, MixedNetwork
 from tests.evaluators.fake_network import TinyNetwork
+from tests.evaluators.quantizers.test_tensor_range import RULES
 
 
-def test_integer_grid_clips_at_the_median_of_the_samples_thresholds() -> None:
-    samples = [histogram(np.random.default_rng(i).normal(0, i + 1, 99)) for i in range(4)]
-
-    grid = TensorRange(samples).grid(4)
-
-    median = np.median([mmse_threshold(sample, bits=4) for sample in samples])
-    assert grid == uniform_grid(float(median), bits=4)
-
-
-def test_fixed_point_format_follows_the_greatest_sample() -> None:
-    samples = [histogram(np.array([-peak, 0.1])) for peak in (0.5, 40.0, 1.0)]
-
-    assert TensorRange(samples).grid(16) == fixed_point_grid(40.0)
+def _same(one: Histogram, other: Histogram) -> bool:
+    return (
+        (one.low, one.high) == (other.low, other.high)
+        and np.array_equal(one.counts, other.counts)
+        and np.array_equal(one.tails, other.tails)
+    )
 
 
-def test_weight_is_its_own_sample() -> None:
-    weight = torch.randn(20, 30, generator=torch.Generator().manual_seed(1))
+def _values(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
-    threshold = mmse_threshold(histogram(weight.numpy()), bits=3)
 
-    assert weight_range(weight).grid(3) == uniform_grid(threshold, bits=3)
+class _Often(nn.Module):
+    """Runs its layer on parts of its input, so long as there are any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.after = nn.Linear(2, 2)
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        result: Tensor = self.after(torch.cat([self.layer(part) for part in parts]))
+        return result
 
 
 def test_ranges_are_those_of_the_inputs_that_each_layer_sees() -> None:
@@ -42,26 +47,71 @@ def test_ranges_are_those_of_the_inputs_that_each_layer_sees() -> None:
     ranges = input_ranges(model, network.shape.names, samples)
 
     with torch.no_grad():
-        seen = [model.get_submodule("first")(frames).tanh() for (frames,) in samples]
-    expected = TensorRange([histogram(values.numpy()) for values in seen])
-    assert ranges["second"].grid(5) == expected.grid(5)
+        inputs = [model.get_submodule("first")(frames).tanh() for (frames,) in samples]
+    expected = TensorRange([seen(values) for values in inputs])
+    assert all(ranges["second"].grid(rule) == expected.grid(rule) for rule in RULES)
 
 
-def test_calls_of_one_sample_are_one_tensor() -> None:
-    class Twice(nn.Module):
+def test_both_operands_of_a_dynamic_product_have_ranges() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.product = MatMul()
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            result: Tensor = self.product(a, b=b)
+            return result
+
+    a, b = _values(3, 4, 5), _values(3, 5, 2, seed=2)
+
+    ranges = input_ranges(Model(), ["product"], [(a, b)])
+
+    assert list(ranges) == ["product", second("product")]
+    assert _same(ranges["product"].samples[0], seen(a))
+    assert _same(ranges[second("product")].samples[0], seen(b))
+
+
+def test_calls_of_one_sample_are_one_tensor_however_many_there_are() -> None:
+    model, parts = _Often(), [_values(n, 2, seed=n) for n in (3, 4, 5, 6)]
+    samples = [(parts[0],), (parts[1], parts[2]), (parts[3],), tuple(parts[:3])]
+
+    ranges = input_ranges(model, ["layer", "after"], samples)
+
+    for sample, found in zip(samples, ranges["layer"].samples, strict=True):
+        assert _same(found, seen(torch.cat(sample)))
+    with torch.no_grad():
+        after = [torch.cat([model.layer(part) for part in sample]) for sample in samples]
+    for values, found in zip(after, ranges["after"].samples, strict=True):
+        assert _same(found, seen(values))
+
+
+def test_what_happens_to_an_input_afterwards_makes_no_difference() -> None:
+    class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(2, 2)
 
         def forward(self, values: Tensor) -> Tensor:
-            return torch.cat([self.layer(values), self.layer(3 * values)])
+            result: Tensor = self.layer(values)
+            values.zero_()
+            return result
 
-    values = torch.randn(9, 2, generator=torch.Generator().manual_seed(1))
+    values = _values(9, 2)
 
-    ranges = input_ranges(Twice(), ["layer"], [(values,)])
+    ranges = input_ranges(Model(), ["layer"], [(values.clone(),)])
 
-    both = histogram(torch.cat([values, 3 * values]).numpy())
-    assert ranges["layer"].grid(4) == TensorRange([both]).grid(4)
+    assert _same(ranges["layer"].samples[0], seen(values))
+
+
+def test_packed_ranges_come_back_as_they_were() -> None:
+    network = MixedNetwork()
+    ranges = input_ranges(network.model(), LAYERS, network.calibration())
+
+    back = unpack_ranges(pack_ranges(ranges))
+
+    assert set(back) == set(ranges) == {*LAYERS, second("scores")}
+    for name, one in ranges.items():
+        assert all(map(_same, one.samples, back[name].samples))
 
 
 def test_hooks_are_gone_after_a_failed_sample() -> None:
@@ -83,3 +133,8 @@ def test_no_samples_and_unreached_layers_are_refused() -> None:
         input_ranges(reached, ["1.idle"], [])
     with pytest.raises(EvaluationError, match="'1.idle' was not run"):
         input_ranges(reached, ["1.idle"], [(torch.zeros(1, 2),)])
+
+
+def test_an_empty_input_is_refused_by_layer() -> None:
+    with pytest.raises(EvaluationError, match="input of layer '0'.*at least one value"):
+        input_ranges(nn.Sequential(nn.Linear(2, 2)), ["0"], [(torch.zeros(0, 2),)])

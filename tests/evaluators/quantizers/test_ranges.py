@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dse.errors import SpecError
-from evaluators.quantizers.ranges import BINS, histogram, mmse_costs, mmse_threshold
-from evaluators.quantizers.uniform import UNIFORM_BITS
+from evaluators.quantizers.histogram import BINS, histogram
+from evaluators.quantizers.ranges import mmse_costs, mmse_ends, mmse_threshold
+from evaluators.quantizers.uniform import UNIFORM_BITS, asymmetric_grid
 
 _U = (np.arange(10_000) + 0.5) / 10_000
 _NORMAL = np.array([NormalDist().inv_cdf(u) for u in _U])
@@ -80,21 +80,43 @@ def test_constant_is_clipped_by_the_last_candidate(value: float, bits: int) -> N
     assert mmse_threshold(source, bits=bits) == pytest.approx(0.99 * abs(value), rel=1e-6)
 
 
-def test_shares_sum_to_one_and_shape_does_not_matter() -> None:
-    values = np.random.default_rng(1).normal(size=(4, 5, 6)).astype(np.float32)
+def _error(values: NDArray[np.float64], ends: tuple[float, float], bits: int) -> float:
+    grid = asymmetric_grid(*ends, bits=bits)
+    levels = np.clip(np.rint(values * grid.scale), grid.least, grid.most) / grid.scale
+    return float(((values - levels) ** 2).mean())
 
+
+@pytest.mark.parametrize("bits", UNIFORM_BITS)
+@pytest.mark.parametrize("values", [_NORMAL, _NORMAL + 1.5, np.exp(_NORMAL), _LAPLACE - 20.0])
+def test_both_ends_are_about_as_good_as_any_pair_of_hundredths(
+    values: NDArray[np.float64], bits: int
+) -> None:
     source = histogram(values)
+    centres = np.repeat(source.centres, source.counts)
 
-    assert source.shares.sum() == pytest.approx(1.0)
-    np.testing.assert_array_equal(source.shares, histogram(values.ravel()).shares)
+    found = _error(centres, mmse_ends(source, bits=bits), bits)
+
+    low, high = min(source.low, 0.0), max(source.high, 0.0)
+    shares = np.arange(0.1, 1.01, 0.1)
+    tenths = min(_error(centres, (low * i, high * j), bits) for i in shares for j in shares)
+    assert found <= 1.02 * tenths
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_values_that_are_not_finite_are_refused(value: float) -> None:
-    with pytest.raises(SpecError, match="finite"):
-        histogram(np.array([1.0, value]))
+@pytest.mark.parametrize("bits", UNIFORM_BITS)
+def test_values_of_one_sign_leave_the_other_end_at_zero(bits: int) -> None:
+    positive, negative = histogram(_UNIFORM + 1.0), histogram(_UNIFORM - 1.0)
+
+    assert mmse_ends(positive, bits=bits)[0] == 0.0
+    assert mmse_ends(negative, bits=bits)[1] == 0.0
+    assert mmse_ends(positive, bits=bits)[1] == pytest.approx(-mmse_ends(negative, bits=bits)[0])
 
 
-def test_no_values_are_refused() -> None:
-    with pytest.raises(SpecError, match="at least one value"):
-        histogram(np.empty((0, 3)))
+def test_ends_of_zeros_are_zero() -> None:
+    assert mmse_ends(histogram(np.zeros(3)), bits=4) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [2.5, -2.5])
+def test_a_constant_is_an_end_of_its_own(value: float) -> None:
+    ends = mmse_ends(histogram(np.full(7, value)), bits=4)
+
+    assert ends == (min(value, 0.0), max(value, 0.0))

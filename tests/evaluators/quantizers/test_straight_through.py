@@ -1,14 +1,18 @@
+import copy
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from evaluators.quantizers.calibration import TensorRange, weight_range
-from evaluators.quantizers.layers import QuantizedLinear, Widths
-from evaluators.quantizers.ranges import histogram
-from evaluators.quantizers.straight_through import ShadowLinear, ShadowModel, pass_all, pass_inside
-from evaluators.quantizers.uniform import UNIFORM_BITS, uniform_grid
+from evaluators.arithmetic.matmul import MatMul
+from evaluators.quantizers.calibration import input_ranges
+from evaluators.quantizers.layers import QuantizedModel
+from evaluators.quantizers.scheme import Scheme
+from evaluators.quantizers.straight_through import ShadowModel, pass_all, pass_inside
+from evaluators.quantizers.uniform import UNIFORM_BITS, asymmetric_grid, uniform_grid
+from tests.evaluators.fake_mixed import LAYERS, MixedNetwork, images
 
 BITS = [*UNIFORM_BITS, 16]
 
@@ -48,35 +52,79 @@ def test_inputs_gradients_stop_outside_the_clip_range() -> None:
     assert torch.equal(given_values.grad == 0, ~inside)
 
 
-@given(st.sampled_from(BITS), st.sampled_from(BITS), st.integers(0, 5))
-def test_a_shadow_product_is_the_integer_product_but_for_rounding(
-    w: int, a: int, seed: int
+def test_gradients_stop_at_both_ends_of_an_asymmetric_range() -> None:
+    given_values, grid = values().requires_grad_(), asymmetric_grid(-0.2, 1.0, bits=3)
+
+    torch.autograd.backward(pass_inside(given_values, grid).sum())
+
+    plain = given_values.detach()
+    inside = (plain >= grid.least * grid.step) & (plain <= grid.most * grid.step)
+    assert given_values.grad is not None
+    assert torch.equal(given_values.grad == 1, inside)
+    assert 0.2 < float(inside.double().mean()) < 0.8
+
+
+@given(
+    st.sampled_from(BITS),
+    st.sampled_from(BITS),
+    st.sampled_from(["mmse", "absmax", "percentile"]),
+    st.sampled_from(["tensor", "channel"]),
+    st.sampled_from(["symmetric", "asymmetric"]),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_shadow_of_each_kind_is_the_integer_product_but_for_rounding(
+    w: int, a: int, quantizer: str, granularity: str, symmetry: str
 ) -> None:
-    linear = nn.Linear(20, 7)
-    inputs = values(seed, 60).reshape(3, 20)
-    ranges = TensorRange([histogram(inputs.numpy())])
-    shadow = ShadowLinear(linear, widths=Widths(weights=w, inputs=a))
-    shadow.weight_grid, shadow.input_grid = weight_range(linear.weight).grid(w), ranges.grid(a)
-    exact = QuantizedLinear(linear)
-    exact.operands = exact.at(w, ranges.grid(a))
+    scheme = Scheme(
+        weights=w, inputs=a, quantizer=quantizer, granularity=granularity, symmetry=symmetry
+    )
+    kinds = {
+        "linear": (nn.Linear(20, 7), [values(1, 60).reshape(3, 20)]),
+        "plane": (nn.Conv2d(4, 6, 2, groups=2, padding=1), [values(2, 100).reshape(1, 4, 5, 5)]),
+        "line": (nn.Conv1d(4, 4, 3, groups=4, stride=2), [values(3, 60).reshape(4, 15)]),
+        "product": (MatMul(), [values(4, 60).reshape(3, 20), values(5, 40).reshape(20, 2)]),
+    }
+    for module, inputs in kinds.values():
+        ranges = input_ranges(module, [""], [tuple(inputs)])
+        with torch.no_grad():
+            shadow = ShadowModel(copy.deepcopy(module), {"": scheme})
+            shadow.fit_weights()
+            shadow.fit_inputs(ranges)
+            exact = QuantizedModel(module, layers=[""], calibration=lambda: (), ranges=ranges)
+            exact.set({"": scheme})
+            assert torch.allclose(shadow.model(*inputs), exact.model(*inputs), atol=2e-4)
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    network = MixedNetwork()
+    model = network.model()
+    ranges = input_ranges(model, LAYERS, network.calibration())
+    scheme = Scheme(weights=4, inputs=4, granularity="channel", symmetry="asymmetric")
+    shadow = ShadowModel(model, dict.fromkeys(LAYERS, scheme))
+    shadow.fit_weights()
+    shadow.fit_inputs(ranges)
+
+    torch.autograd.backward(shadow.model(images("search")).square().sum())
+
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_without_grids_the_shadow_is_the_float_network() -> None:
+    network = MixedNetwork()
+    shadow = ShadowModel(network.model(), dict.fromkeys(LAYERS, Scheme(weights=2, inputs=2)))
+    shadow.fit_inputs(None)
 
     with torch.no_grad():
-        assert torch.allclose(shadow(inputs), exact(inputs), atol=1e-4)
+        found, expected = shadow.model(images("test")), network.model()(images("test"))
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_model_keeps_its_parameters_names() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Conv1d(4, 2, 1))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    ShadowModel(model, {"0": Widths(weights=2, inputs=2), "2": Widths(weights=4, inputs=16)})
+    ShadowModel(model, {"0": Scheme(weights=2, inputs=2), "2": Scheme(weights=4, inputs=16)})
 
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
-
-
-@given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40), st.sampled_from(BITS))
-def test_a_frozen_range_gives_the_same_grids(given_values: list[float], bits: int) -> None:
-    seen = TensorRange([histogram(torch.tensor(given_values).numpy())])
-
-    assert seen.freeze().grid(bits) == seen.grid(bits)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dse.errors import SpecError
-from evaluators.quantizers.uniform import UNIFORM_BITS, uniform_grid
+from evaluators.quantizers.uniform import UNIFORM_BITS, asymmetric_grid, uniform_grid
 
 
 @pytest.mark.parametrize("bits", UNIFORM_BITS)
@@ -40,3 +40,35 @@ def test_other_widths_are_refused(bits: int) -> None:
 def test_impossible_thresholds_are_refused(threshold: float) -> None:
     with pytest.raises(SpecError, match="threshold must be finite"):
         uniform_grid(threshold, bits=4)
+
+
+@pytest.mark.parametrize("bits", UNIFORM_BITS)
+@pytest.mark.parametrize("ends", [(-0.3, 0.9), (0.0, 2.0), (-5.0, 0.0), (-1.0, 1.0)])
+def test_ends_map_to_the_extreme_codes_within_the_rounding_of_the_zero_point(
+    ends: tuple[float, float], bits: int
+) -> None:
+    grid = asymmetric_grid(*ends, bits=bits)
+
+    least, zero, most = (grid.codes(torch.tensor([ends[0], 0.0, ends[1]]))).tolist()
+
+    assert grid.low <= grid.zero <= grid.high
+    assert zero == 0
+    assert abs(least - grid.least) <= 1
+    assert abs(most - grid.most) <= 1
+    assert abs(grid.least * grid.step - ends[0]) <= 0.51 * grid.step
+    assert (grid.most - grid.least) * grid.step == pytest.approx(ends[1] - ends[0])
+
+
+@pytest.mark.parametrize("ends", [(0.0, 0.0), (-1e-44, 0.0)])
+def test_asymmetric_range_without_a_finite_scale_makes_every_code_zero(
+    ends: tuple[float, float],
+) -> None:
+    grid = asymmetric_grid(*ends, bits=8)
+
+    assert grid.codes(torch.tensor([-1.0, 0.0, 1.0])).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("ends", [(0.1, 1.0), (-1.0, -0.1), (-math.inf, 0.0), (0.0, math.nan)])
+def test_asymmetric_ranges_without_zero_or_an_end_are_refused(ends: tuple[float, float]) -> None:
+    with pytest.raises(SpecError, match="must be finite and hold 0"):
+        asymmetric_grid(*ends, bits=4)

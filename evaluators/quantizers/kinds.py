@@ -1,0 +1,135 @@
+"""The modules that are products, and what is particular to each kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast, final
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dse.errors import EvaluationError
+from evaluators.arithmetic.convolution import Window, integer_convolution
+from evaluators.arithmetic.matmul import MatMul
+from evaluators.arithmetic.products import integer_product
+
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
+Product = Weighted | MatMul
+
+_ALLOWED = "an nn.Linear, nn.Conv1d, nn.Conv2d or MatMul"
+_FORWARDS = tuple(kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, MatMul))
+
+
+class Form(Protocol):
+    """How inputs and weights are combined.
+
+    Attributes:
+        trailing: dimensions of the output behind that of the channels.
+    """
+
+    @property
+    def trailing(self) -> int: ...
+
+    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
+        """Combine centred codes, exactly; both have the dtype that keeps the sums exact."""
+
+    def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Combine real values."""
+
+
+def find_product(model: nn.Module, layer: str) -> Product:
+    """Return the module at a path.
+
+    Raises:
+        EvaluationError: there is none, or it is no product that can be quantized.
+    """
+    try:
+        found = model.get_submodule(layer)
+    except AttributeError as error:
+        raise EvaluationError(f"the model has no layer {layer!r}") from error
+    if not isinstance(found, Product):
+        kind = type(found).__name__
+        raise EvaluationError(f"layer {layer!r} must be {_ALLOWED}, got {kind}")
+    if not _computes_as_its_kind(found):
+        kind = type(found).__name__
+        raise EvaluationError(
+            f"layer {layer!r} must be {_ALLOWED} with its own forward, "
+            f"got {kind}, which has another"
+        )
+    if isinstance(found, nn.Conv1d | nn.Conv2d) and found.padding_mode != "zeros":
+        raise EvaluationError(
+            f"layer {layer!r} must have padding mode 'zeros', got {found.padding_mode!r}"
+        )
+    return found
+
+
+def _computes_as_its_kind(module: Product) -> bool:
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and (
+        type(module)._conv_forward not in (nn.Conv1d._conv_forward, nn.Conv2d._conv_forward)
+    ):
+        return False
+    return type(module).forward in _FORWARDS
+
+
+def second(layer: str) -> str:
+    """Return what the second operand of a dynamic product is called; the first is called as
+    the layer is."""
+    return f"{layer} (second operand)"
+
+
+def arguments(module: Product, layer: str) -> tuple[tuple[str, str], ...]:
+    """Return what each operand that is an activation is called, and the module's argument."""
+    if isinstance(module, MatMul):
+        return (layer, "a"), (second(layer), "b")
+    return ((layer, "input"),)
+
+
+def form_of(module: Weighted) -> Form:
+    """Return how a product with weights computes."""
+    if isinstance(module, nn.Linear):
+        return _LinearForm()
+    window = Window(
+        stride=module.stride,
+        dilation=module.dilation,
+        padding=module.padding,
+        groups=module.groups,
+    )
+    return _ConvolutionForm(window)
+
+
+def interpose(module: nn.Module, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Have a module compute otherwise, and return what it computed so far.
+
+    The module itself stays: whoever else holds it (a second path, a hook, the user's code) gets
+    the same results, and its parameters keep their names.
+    """
+    before = cast(Callable[..., Tensor], module.forward)
+    module.__dict__["forward"] = forward
+    return before
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _LinearForm:
+    trailing: int = 0
+
+    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
+        return integer_product(codes, weights)
+
+    def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.linear(values, weight, bias)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _ConvolutionForm:
+    window: Window
+
+    @property
+    def trailing(self) -> int:
+        return len(self.window.stride)
+
+    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
+        return integer_convolution(codes, weights, self.window)
+
+    def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return self.window.convolve(values, weight, bias)

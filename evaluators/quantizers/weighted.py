@@ -1,0 +1,142 @@
+"""Products of activations with stored weights on integer codes."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dse.errors import EvaluationError, SpecError
+from evaluators.arithmetic.products import exact_dtype, heaviest_column
+from evaluators.quantizers.grid import ChannelGrid, Grid
+from evaluators.quantizers.kinds import Weighted, form_of, interpose
+from evaluators.quantizers.scheme import Scheme
+from evaluators.quantizers.tensor_range import weight_grid
+
+_SMALL_BITS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Coded:
+    """A weight as integers.
+
+    Attributes:
+        codes: (n, …), int8 up to 8 bits and int16 beyond.
+        heaviest: largest sum of magnitudes of an output channel.
+    """
+
+    codes: Tensor
+    grid: Grid | ChannelGrid
+    heaviest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operands:
+    """All that a product needs at its scheme.
+
+    Attributes:
+        weights: integer codes (n, …) in a dtype that keeps the product exact.
+        coded: the weights as stored.
+        inputs: grid of the input activations.
+    """
+
+    weights: Tensor
+    coded: Coded
+    inputs: Grid
+
+    @property
+    def grid(self) -> Grid | ChannelGrid:
+        """Of the weights."""
+        return self.coded.grid
+
+    @property
+    def step(self) -> float | Tensor:
+        """Real value of 1 in the integer product, the inverse of both scales: one figure, or
+        float64 (n,)."""
+        if isinstance(self.grid, Grid):
+            return self.grid.step * self.inputs.step
+        return torch.tensor(self.grid.steps, dtype=torch.float64) * self.inputs.step
+
+
+def code_dtype(grid: Grid | ChannelGrid) -> torch.dtype:
+    """Return the integer dtype in which codes of a grid are stored."""
+    return torch.int8 if grid.high < 2 ** (_SMALL_BITS - 1) else torch.int16
+
+
+def coded(codes: Tensor, grid: Grid | ChannelGrid) -> Coded:
+    """Return a weight given as codes of any dtype."""
+    return Coded(codes=codes.to(code_dtype(grid)), grid=grid, heaviest=heaviest_column(codes))
+
+
+def check_finite(values: Tensor, layer: str) -> None:
+    """Refuse NaN and infinities, which have no code.
+
+    Raises:
+        EvaluationError: there are some.
+    """
+    # one sum costs less than looking at each value
+    total = values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
+    if not torch.isfinite(total):
+        raise EvaluationError(f"input of layer {layer!r} must be finite, got NaN or infinity")
+
+
+@final
+class WeightedProduct:
+    """An `nn.Linear`, `nn.Conv1d` or `nn.Conv2d` on integer codes; in float while `operands` is
+    None. The module is changed in place.
+
+    Attributes:
+        layer: name of the layer.
+    """
+
+    def __init__(self, layer: str, module: Weighted) -> None:
+        self.layer = layer
+        self.operands: Operands | None = None
+        self._module = module
+        self._form = form_of(module)
+        self._coded: dict[tuple[int, bool], Coded] = {}
+        self._in_float = interpose(module, self._forward)
+
+    def put(self, scheme: Scheme, inputs: Grid) -> None:
+        """Stand at a scheme, with inputs on a grid."""
+        self.take(self._codes(scheme.weights, scheme.by_channel), inputs)
+
+    def take(self, weight: Coded, inputs: Grid) -> None:
+        """Stand at these codes, with inputs on a grid."""
+        dtype = exact_dtype(weight.heaviest * inputs.largest)
+        now = self.operands
+        kept = now is not None and now.coded is weight and now.weights.dtype == dtype
+        # Only the operands in use are held as floats: of all that a search visits, that would
+        # be several times the network.
+        weights = now.weights if now is not None and kept else weight.codes.to(dtype)
+        self.operands = Operands(weights=weights, coded=weight, inputs=inputs)
+
+    def _codes(self, bits: int, by_channel: bool) -> Coded:
+        key = (bits, by_channel)
+        if key not in self._coded:
+            weight = self._module.weight.detach()
+            try:
+                grid = weight_grid(weight, bits=bits, by_channel=by_channel)
+            except SpecError as error:
+                raise EvaluationError(f"weight of layer {self.layer!r}: {error}") from error
+            self._coded[key] = coded(grid.codes(weight), grid)
+        return self._coded[key]
+
+    def _forward(self, input: Tensor) -> Tensor:
+        operands = self.operands
+        if operands is None:
+            return self._in_float(input)
+        check_finite(input, self.layer)
+        codes = operands.inputs.codes(input)
+        product = self._form.integers(codes.to(operands.weights.dtype), operands.weights)
+        # Back to the model's dtype before scaling: which dtype kept the sum exact leaves no trace.
+        real = product.to(codes.dtype).mul_(self._along(operands.step, codes.dtype))
+        bias = self._module.bias
+        if bias is not None:
+            real = real.add_(self._along(bias, codes.dtype))
+        return real.to(input.dtype)
+
+    def _along(self, figures: float | Tensor, dtype: torch.dtype) -> float | Tensor:
+        if not isinstance(figures, Tensor):
+            return figures
+        return figures.detach().to(dtype).reshape(-1, *self._form.trailing * (1,))
