@@ -4,25 +4,32 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, final
+from typing import Final, cast, final
 
-from pydantic import StrictInt, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine
 
 from api import scratch
 from api.documents import Document
-from api.driving import Drive, network_of
+from api.driving import Drive, checked, network_of
 from api.runs import run_document
 from api.settings import Settings
-from dse.catalogue import check, check_runnable
 from dse.design import Design
 from dse.errors import Interrupted, SpecError, UnknownNameError
 from dse.ports import Platform, Progress, Workload
 from dse.problem import arithmetic
-from dse.spec import JobSpec, explain
+from dse.spec import JobSpec, KnobValue, explain
 from dse.tasks import Request
 from evaluators.evaluation import HONOURED
-from evaluators.registry import Places, make_platform, make_workload
+from evaluators.pools.calls import Limits
+from evaluators.pools.described import Described, Offer, Plugins
+from evaluators.registry import (
+    WORKLOADS,
+    Places,
+    file_names,
+    make_known_workload,
+    make_platform,
+)
 from storage.engine import make_engine, reading, upgrade
 from storage.jobs import UNFINISHED, create_job, find_unfinished
 from storage.leases import Lease, claim
@@ -35,24 +42,49 @@ _RESUMABLE: Final = (JobState.PAUSED, JobState.FAILED)
 
 @final
 class RegistryCatalogue:
-    """A `dse.catalogue.Catalogue` over the registry."""
+    """A `dse.catalogue.Catalogue` over the registry, the workloads that were added as files, and
+    plug-ins, whose code runs in processes of its own."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, limits: Limits | None = None) -> None:
         self._places = places
+        self._plugins = Plugins(places, limits or Limits())
 
     @property
     def evaluator_knobs(self) -> tuple[str, ...]:
         return HONOURED
 
     def workload(self, name: str, params: Mapping[str, object]) -> Workload:
-        return make_workload(name, params, self._places)
+        if name not in WORKLOADS and name not in self.file_names:
+            found = self._plugins.find(name, params)
+            if found is not None:
+                return found
+        try:
+            return make_known_workload(name, params, self._places)
+        except UnknownNameError as error:
+            raise self._unknown(error) from error
+
+    @property
+    def file_names(self) -> list[str]:
+        """The workloads that were added as files."""
+        return file_names(self._places)
+
+    def offers(self) -> list[Offer]:
+        """Describe what plug-ins offer."""
+        return self._plugins.offers()
+
+    def _unknown(self, error: UnknownNameError) -> SpecError | UnknownNameError:
+        offered = self._plugins.names()
+        names = sorted({*error.allowed, *(n for n, reason in offered.items() if reason is None)})
+        told = UnknownNameError(error.kind, error.given, names)
+        reasons = [reason for reason in offered.values() if reason is not None]
+        return SpecError("; ".join([str(told), *reasons])) if reasons else told
 
     def platform(self, name: str, params: Mapping[str, object]) -> Platform:
         return make_platform(name, params)
 
 
 def catalogue(settings: Settings) -> RegistryCatalogue:
-    return RegistryCatalogue(settings.places)
+    return RegistryCatalogue(settings.places, settings.limits)
 
 
 @contextmanager
@@ -78,7 +110,7 @@ def run_job(
         The job's id.
     """
     shelf = catalogue(settings)
-    check_runnable(check(spec, shelf))
+    checked(spec, shelf)
     with database(settings) as engine:
         scratch.sweep(engine, settings.places)
         lease = _take_job(engine, spec, settings)
@@ -99,19 +131,22 @@ def measure(
     progress: Progress,
 ) -> dict[str, float]:
     """Run the network at one design, here and now: nothing is looked up, nothing stored."""
-    from evaluators.accuracy import AccuracyEvaluator
-
     network = network_of(workload)
     if split not in network.splits:
         raise UnknownNameError("split", split, network.splits)
-    network.prepare(progress)
     request = Request(
         key="",
-        choices=design.choices,
+        choices=design.to_json(),
         arithmetic=arithmetic(platforms, workload, design.choices),
         split=split,
         timeout_s=float("inf"),
     )
+    if isinstance(workload, Described):
+        told = workload.call("evaluators.pools.errands:measure", request, progress=progress)
+        return cast(dict[str, float], told)
+    from evaluators.accuracy import AccuracyEvaluator
+
+    network.prepare(progress)
     return AccuracyEvaluator(network).evaluate(request)
 
 
@@ -125,7 +160,7 @@ def read_design(path: Path) -> Design:
     if isinstance(data, dict) and "design" in data:
         data = data["design"]
     try:
-        choices = TypeAdapter(dict[str, dict[str, StrictInt]]).validate_python(data)
+        choices = TypeAdapter(dict[str, dict[str, KnobValue]]).validate_python(data)
     except ValidationError as error:
         raise SpecError(f"{path} holds no design:\n{explain(error)}") from error
     return Design(choices)

@@ -44,10 +44,11 @@ def make_app() -> "typer.Typer":
     from api.commands.design import cost, evaluate
     from api.commands.export import export
     from api.commands.jobs import cancel, extend, front, jobs, pause, resume, submit, watch
-    from api.commands.listing import knobs, platforms, workloads
+    from api.commands.listing import knobs, platforms
     from api.commands.report import report
     from api.commands.run import run
     from api.commands.serve import serve, worker
+    from api.commands.workloads import workloads
 
     app = typer.Typer(
         name="dse",
@@ -57,10 +58,11 @@ def make_app() -> "typer.Typer":
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    local = (run, serve, worker, cost, evaluate, export, workloads, platforms, knobs, report)
+    local = (run, serve, worker, cost, evaluate, export, platforms, knobs, report)
     remote = (submit, watch, front, beacons, jobs, cancel, pause, resume, extend)
     for command in (*local, *remote):
         app.command()(command)
+    app.add_typer(workloads, name="workloads")
     app.add_typer(database, name="db")
     return app
 

@@ -25,6 +25,7 @@ from dse.search import Search
 from dse.spec import JobSpec, spec_from_data
 from evaluators.data.vault import Vault
 from evaluators.evaluation import evaluation_key, retraining_key
+from evaluators.pools.described import Described
 from storage.engine import reading
 from storage.events import EventKind
 from storage.heart import Heart
@@ -87,9 +88,7 @@ class Drive:
         """
         with Heart(self._engine, self._lease) as heart:
             try:
-                problem = check(self._spec(), self._catalogue)
-                check_runnable(problem)
-                self._search(problem, heart)
+                self._search(checked(self._spec(), self._catalogue), heart)
             except FencedOutError:
                 raise
             except KeyboardInterrupt:
@@ -117,12 +116,15 @@ class Drive:
             return spec_from_data(Jobs(connection).get(self._lease.job_id).spec)
 
     def _search(self, problem: Problem, heart: Heart) -> None:
-        network = network_of(problem.workload)
+        workload, most_mib = problem.workload, problem.spec.evaluation.memory_mib
+        if isinstance(workload, Described):
+            workload = workload.within(most_mib)
+        network = network_of(workload)
         shared = problem.spec.evaluation.cache
         with closing(SqlRunStore(self._engine, self._lease, shared_cache=shared)) as store:
             watch = _Watch(heart, store, self._lease.job_id, self._progress)
             network.prepare(watch)
-            with closing(self._pool(problem, watch)) as pool:
+            with closing(self._pool(problem, network, watch)) as pool:
                 Search(
                     problem,
                     pool=pool,
@@ -133,22 +135,27 @@ class Drive:
                     progress=watch,
                 ).run()
 
-    def _pool(self, problem: Problem, watch: Progress) -> Pool:
+    def _pool(self, problem: Problem, network: "Network", watch: Progress) -> Pool:
         # torch is loaded by those who evaluate, not by every command that knows of jobs
         from evaluators.pools.inline import InlinePool
         from evaluators.pools.processes import ACCURACY, ProcessPool
         from evaluators.tasks import make_evaluator
 
-        workload, places = problem.workload, self._settings.places
+        places, most_mib, load_s = self._settings.places, problem.spec.evaluation.memory_mib, None
+        workload: Workload = network
+        if isinstance(workload, Described):
+            places, limits = workload.places, workload.limits
+            most_mib, load_s = limits.memory_mib, limits.silence_s
         scratch = places.scratch(self._lease.job_id)
-        arguments = (workload.name, dict(workload.params), places, scratch)
+        arguments = (network.name, dict(network.params), places, scratch, network.digest)
         if problem.spec.evaluation.pool == "inline":
             return InlinePool(make_evaluator(*arguments), watch=watch)
         return ProcessPool(
             ACCURACY,
             arguments=arguments,
             slots=self._processes,
-            memory_mib=problem.spec.evaluation.memory_mib,
+            memory_mib=most_mib,
+            load_s=load_s,
         )
 
     def _release(self, state: JobState, *, error: str | None = None) -> JobState:
@@ -212,6 +219,22 @@ def _retraining_key_of(network: "Network") -> RetrainingKey:
         steps=steps,
         seed=seed,
     )
+
+
+def checked(spec: JobSpec, catalogue: Catalogue) -> Problem:
+    """Resolve every name of a spec, and refuse what this installation cannot run.
+
+    Raises:
+        UnknownNameError, SpecError: naming what was given and what is allowed.
+    """
+    problem = check(spec, catalogue)
+    check_runnable(problem)
+    if spec.evaluation.pool == "inline" and isinstance(problem.workload, Described):
+        raise SpecError(
+            f"evaluation.pool must be processes for workload {spec.workload.name!r}: code of a "
+            "plug-in runs in processes that can be ended; got 'inline'"
+        )
+    return problem
 
 
 def network_of(workload: Workload) -> "Network":

@@ -12,6 +12,7 @@ from dse.errors import (
     CacheError,
     ConflictError,
     DseError,
+    EvaluationError,
     SpecError,
     StoreError,
     StoreUnavailableError,
@@ -118,7 +119,7 @@ def refusal(error: Exception) -> Refusal:
             return Refusal(Code.GONE, str(error))
         case StoreUnavailableError():
             return Refusal(Code.UNAVAILABLE, str(error), headers={"Retry-After": "1"})
-        case StoreError() | CacheError():
+        case StoreError() | CacheError() | EvaluationError():
             return Refusal(Code.UNAVAILABLE, str(error))
         case RequestValidationError():
             return _invalid(error.errors())

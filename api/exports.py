@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from api import bootstrap
 from api.driving import network_of
@@ -15,8 +15,8 @@ from dse.measuring import BASE
 from dse.ports import Platform, Progress, Role, Workload
 from dse.problem import arithmetic
 from dse.spec import JobSpec, spec_from_data
-from evaluators.data.vault import Vault
 from evaluators.evaluation import evaluation_key
+from evaluators.pools.described import Described
 from storage.beacons import find_beacon
 from storage.engine import reading
 from storage.repositories import Jobs, Results
@@ -74,10 +74,9 @@ def export(settings: Settings, found: Found, progress: Progress) -> "Files":
         EvaluationError: the network at hand is not the one that the design was measured on.
         WeightsError: the beacon weights are missing or altered.
     """
-    from evaluators.accuracy import AccuracyEvaluator
-    from evaluators.export import Provenance, write_export
+    from evaluators.export import Provenance
     from evaluators.manifest import Named
-    from evaluators.quantizers.requests import read_widths
+    from evaluators.pools import errands
 
     problem = check(found.spec, bootstrap.catalogue(settings))
     network = network_of(problem.workload)
@@ -96,8 +95,6 @@ def export(settings: Settings, found: Found, progress: Progress) -> "Files":
             f"design {design.hash} was measured on another network or by another release or "
             "torch than are here: an export would not give its error; run the search again"
         )
-    model = AccuracyEvaluator(network, Vault(settings.places.beacons)).quantized(found.beacon)
-    model.set(read_widths(design.choices, rules, network.shape.names))
     source = Provenance(
         workload=Named(name=network.name, params=dict(network.params)),
         network=network.digest,
@@ -107,7 +104,11 @@ def export(settings: Settings, found: Found, progress: Progress) -> "Files":
         beacon=found.beacon,
         metrics=found.evaluation.metrics,
     )
-    return write_export(model, source)
+    if isinstance(problem.workload, Described):
+        target = "evaluators.pools.errands:write"
+        told = problem.workload.call(target, rules, source, progress=progress)
+        return cast("Files", told)
+    return errands.write_from(network, settings.places, rules, source)
 
 
 def read_export(manifest: Path) -> "Export":
@@ -143,15 +144,20 @@ def measure(
         Its metrics, and whether the workload's data and base network are those it came from.
     """
     from evaluators.export import measure_export
+    from evaluators.pools.errands import pack
     from evaluators.quantizers.requests import check_arithmetic
 
     network = network_of(workload)
     if split not in network.splits:
         raise UnknownNameError("split", split, network.splits)
     check_arithmetic(arithmetic(platforms, workload, design.choices), network.shape.names)
+    if isinstance(workload, Described):
+        target = "evaluators.pools.errands:measure_packed"
+        told = workload.call(target, pack(export), split, progress=progress)
+        metrics, digest = cast(tuple[dict[str, float], str], told)
+        return metrics, digest == export.manifest.network
     network.prepare(progress)
-    same = network.digest == export.manifest.network
-    return measure_export(export, network, split), same
+    return measure_export(export, network, split), network.digest == export.manifest.network
 
 
 def _the_one(rows: Sequence[Evaluation], told: str) -> Evaluation:

@@ -1,12 +1,13 @@
 """Settings by environment."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from dse.errors import SpecError
+from evaluators.pools.calls import Limits
 from evaluators.registry import Places
 
 DOCUMENTED = {
@@ -19,6 +20,12 @@ DOCUMENTED = {
     "params: {corpus: timit}}`",
     "DSE_FSDD": "folder of the Free Spoken Digit Dataset's recordings, for `workload: "
     "{name: sru-digits}`",
+    "DSE_PLUGINS": "Python files that register workloads, separated as in PATH; they run in "
+    "processes of their own",
+    "DSE_PLUGIN_SILENCE_S": "seconds without progress after which code of a plug-in is taken to "
+    "hang and ended; default 600",
+    "DSE_PLUGIN_MEMORY_MIB": "memory that a process of a plug-in may hold where the job says "
+    "nothing; default 8192",
 }
 _DATA = {"timit": "DSE_TIMIT", "fsdd": "DSE_FSDD"}
 
@@ -32,20 +39,33 @@ class Settings:
         database_url: SQLAlchemy URL.
         lease_s: how long a driver may fall silent before its job is another's.
         folders: the user's data sets by name.
+        plugins: Python files that register workloads, absolute.
+        limits: of the processes that run code of plug-ins.
     """
 
     home: Path
     database_url: str
     lease_s: float = 60.0
     folders: Mapping[str, Path] = field(default_factory=dict)
+    plugins: tuple[Path, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def places(self) -> Places:
-        return Places(home=self.home, folders=self.folders)
+        return Places(home=self.home, folders=self.folders, plugins=self.plugins)
 
 
-def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read settings from the environment; DSE_HOME is made if it does not exist."""
+def read_settings(
+    environment: Mapping[str, str] | None = None, *, plugins: Sequence[Path] = ()
+) -> Settings:
+    """Read settings from the environment; DSE_HOME is made if it does not exist.
+
+    Args:
+        plugins: files beside those of DSE_PLUGINS.
+
+    Raises:
+        SpecError: a setting that is not what it must be.
+    """
     given = os.environ if environment is None else environment
     home = _folder("DSE_HOME", given.get("DSE_HOME") or "~/.beacon-dse").absolute()
     try:
@@ -59,7 +79,38 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         for name, setting in _DATA.items()
         if given.get(setting)
     }
-    return Settings(home=home, database_url=url, lease_s=lease_s, folders=folders)
+    listed = [Path(name) for name in given.get("DSE_PLUGINS", "").split(os.pathsep) if name]
+    limits = Limits(
+        silence_s=_seconds("DSE_PLUGIN_SILENCE_S", given.get("DSE_PLUGIN_SILENCE_S") or "600"),
+        memory_mib=_mebibytes(given.get("DSE_PLUGIN_MEMORY_MIB") or "8192"),
+    )
+    return Settings(
+        home=home,
+        database_url=url,
+        lease_s=lease_s,
+        folders=folders,
+        plugins=tuple(dict.fromkeys(_file(path) for path in [*listed, *plugins])),
+        limits=limits,
+    )
+
+
+def _file(given: Path) -> Path:
+    path = _folder("a plug-in", str(given)).absolute()
+    if not path.is_file():
+        raise SpecError(f"a plug-in must be a Python file, got {given}: there is none")
+    return path
+
+
+def _mebibytes(given: str) -> float:
+    try:
+        size = float(given)
+    except ValueError:
+        size = float("nan")
+    if not 100.0 <= size <= 1e7:
+        raise SpecError(
+            f"DSE_PLUGIN_MEMORY_MIB must be a number of MiB from 100 to 10000000, got {given!r}"
+        )
+    return size
 
 
 def _seconds(setting: str, given: str) -> float:

@@ -1,16 +1,25 @@
 """Names of workloads and platforms, and where each is made.
 
-Targets are import paths, so that listing names loads neither torch nor any network.
+Targets are import paths, so that listing names loads neither torch nor any network. Workloads of
+others register themselves with the decorator `workload`, when the code they are in is imported.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Final, TypeVar, cast
 
 from dse.errors import SpecError, UnknownNameError
 from dse.ports import Platform, Workload
+
+Factory = TypeVar("Factory", bound=Callable[..., object])
+
+_NAME: Final = re.compile("[a-z0-9][a-z0-9._-]{0,99}")
+_PLUGIN: Final = "evaluators.plugins:plugin_workload"
+_FILE: Final = "evaluators.workloads.files:file_workload"
+_FILE_NAMES: Final = "evaluators.workloads.files:file_names"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +29,21 @@ class Places:
     Attributes:
         home: DSE_HOME; caches go below `home / "cache"`, weights of beacons into `beacons`.
         folders: the user's own data sets by name ("timit"), as far as given.
+        plugins: Python files that register workloads.
     """
 
     home: Path
     folders: Mapping[str, Path] = field(default_factory=dict)
+    plugins: tuple[Path, ...] = ()
 
     @property
     def beacons(self) -> Path:
         return self.home / "beacons"
+
+    @property
+    def workloads(self) -> Path:
+        """The folder of the workloads that were added as files."""
+        return self.home / "workloads"
 
     def scratch(self, job_id: str) -> Path:
         """Return the folder of what a job has half done; it goes with the job's end."""
@@ -48,22 +64,103 @@ class Entry:
     summary: str
 
     def load(self) -> Callable[..., object]:
-        module, _, attribute = self.target.partition(":")
-        return cast(Callable[..., object], getattr(import_module(module), attribute))
+        return load_target(self.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A workload that somebody's code has registered.
+
+    Attributes:
+        make: takes nothing, (params) or (params, places).
+        params: the parameters it takes, with their defaults.
+    """
+
+    name: str
+    make: Callable[..., object]
+    summary: str
+    params: Mapping[str, object]
 
 
 WORKLOADS: dict[str, Entry] = {}
 PLATFORMS: dict[str, Entry] = {}
+OWN: dict[str, Own] = {}
+
+
+def workload(
+    name: str, *, summary: str = "", params: Mapping[str, object] | None = None
+) -> Callable[[Factory], Factory]:
+    """Register the decorated function as the workload called `name`.
+
+    The function takes nothing, (params) or (params, places), and returns an
+    `evaluators.workloads.definition.Definition` or whatever else fulfils
+    `evaluators.network.Network`. It stays as it is.
+
+    Args:
+        summary: one line for lists; left out, the first of the function's docstring.
+        params: the parameters that the workload takes, with their defaults: plain JSON data.
+
+    Raises:
+        SpecError: a name that is taken or cannot be one.
+    """
+    if not _NAME.fullmatch(name):
+        raise SpecError(
+            "a workload's name must be lower-case letters, digits and . _ -, at most 100, "
+            f"got {name!r}"
+        )
+    if name in WORKLOADS:
+        raise SpecError(f"workload {name!r} comes with beacon-dse: give yours another name")
+
+    def register(make: Factory) -> Factory:
+        if name in OWN:
+            raise SpecError(f"workload {name!r} is registered twice")
+        told = summary or (make.__doc__ or "").strip().partition("\n")[0]
+        OWN[name] = Own(name=name, make=make, summary=told, params=dict(params or {}))
+        return make
+
+    return register
 
 
 def make_workload(name: str, params: Mapping[str, object], places: Places) -> Workload:
     """Make the workload called `name`; cheap: data and training wait for `prepare`.
 
+    Runs the code of others if the name is theirs: in a process that may hang or die of it.
+
     Raises:
         UnknownNameError: no such workload.
         SpecError: parameters it does not take.
     """
-    return cast(Workload, _entry("workload", WORKLOADS, name).load()(params, places))
+    if name not in WORKLOADS:
+        found = load_target(_PLUGIN)(name, params, places)
+        if found is not None:
+            return cast(Workload, found)
+    return make_known_workload(name, params, places)
+
+
+def make_known_workload(name: str, params: Mapping[str, object], places: Places) -> Workload:
+    """Make a workload of which no code of others is run: one that comes with beacon-dse, or was
+    added as a file.
+
+    Raises:
+        UnknownNameError: no such workload.
+        SpecError: parameters it does not take.
+    """
+    if name in WORKLOADS:
+        return cast(Workload, WORKLOADS[name].load()(params, places))
+    found = load_target(_FILE)(name, places) if name in file_names(places) else None
+    if found is None:
+        raise UnknownNameError("workload", name, sorted([*WORKLOADS, *file_names(places), *OWN]))
+    if params:
+        given = ", ".join(map(repr, sorted(params)))
+        raise SpecError(f"workload {name!r} takes no parameters, got {given}")
+    return cast(Workload, found)
+
+
+def file_names(places: Places) -> list[str]:
+    """Return the names of the workloads that were added as files."""
+    if not places.workloads.is_dir():
+        return []
+    return cast(list[str], load_target(_FILE_NAMES)(places))
 
 
 def make_platform(name: str, params: Mapping[str, object]) -> Platform:
@@ -74,6 +171,12 @@ def make_platform(name: str, params: Mapping[str, object]) -> Platform:
         SpecError: parameters it does not take.
     """
     return cast(Platform, _entry("platform", PLATFORMS, name).load()(params))
+
+
+def load_target(target: str) -> Callable[..., object]:
+    """Return what "package.module:function" names."""
+    module, _, attribute = target.partition(":")
+    return cast(Callable[..., object], getattr(import_module(module), attribute))
 
 
 def _entry(kind: str, entries: Mapping[str, Entry], name: str) -> Entry:

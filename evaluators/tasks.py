@@ -8,6 +8,7 @@ from dse.errors import EvaluationError
 from dse.ports import Progress, silent
 from dse.tasks import Request, Retrained, Task
 from evaluators.accuracy import AccuracyEvaluator
+from evaluators.data.cache import Cache
 from evaluators.data.vault import Vault
 from evaluators.network import Network, Trainable
 from evaluators.registry import Places, make_workload
@@ -15,30 +16,47 @@ from evaluators.retraining import Retrainer
 
 
 def make_evaluator(
-    workload: str, params: Mapping[str, object], places: Places, scratch: Path
+    workload: str,
+    params: Mapping[str, object],
+    places: Places,
+    scratch: Path,
+    digest: str | None = None,
 ) -> "Evaluator":
     """Make a workload by name and prepare it for the tasks of one job.
 
     Args:
         scratch: the job's folder for what is half done.
+        digest: what the network's must be; None: whatever it is.
 
     Raises:
-        EvaluationError: the workload is a shape without a network.
+        EvaluationError: the workload is a shape without a network, or the network is another.
     """
     made = make_workload(workload, params, places)
     if not made.metrics:
         raise EvaluationError(f"workload {workload!r} is shape-only: it has no network to run")
     network = cast(Network, made)
     network.prepare(silent)
-    return Evaluator(network, vault=Vault(places.beacons), scratch=scratch)
+    if digest not in (None, network.digest):
+        raise EvaluationError(
+            f"workload {workload!r} is another network each time it is made (digest {digest}, "
+            f"then {network.digest}): its model and data must not depend on chance"
+        )
+    return Evaluator(
+        network,
+        vault=Vault(places.beacons),
+        scratch=scratch,
+        cache=Cache(places.home / "cache"),
+    )
 
 
 @final
 class Evaluator:
     """Does tasks; an `evaluators.pools.attempt.Evaluate`."""
 
-    def __init__(self, network: Network, *, vault: Vault, scratch: Path) -> None:
-        self._accuracy = AccuracyEvaluator(network, vault)
+    def __init__(
+        self, network: Network, *, vault: Vault, scratch: Path, cache: Cache | None = None
+    ) -> None:
+        self._accuracy = AccuracyEvaluator(network, vault, cache)
         self._retrainer = None
         if network.trainable:
             self._retrainer = Retrainer(cast(Trainable, network), vault=vault, scratch=scratch)

@@ -54,7 +54,7 @@ def beacons(
 
 _COLUMNS = (
     *("beacon", "state", "generation", r"error before \[%]", r"error after \[%]"),
-    *("served", r"mean gain \[points]", "bits by layer (weights / activations)", "sha256"),
+    *("served", r"mean gain \[points]", "bits by layer (weights / activations), words", "sha256"),
     "reason",
 )
 

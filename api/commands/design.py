@@ -11,6 +11,7 @@ from rich.table import Table
 
 from api import bootstrap, exports
 from api.assignments import design_from, params_from
+from api.commands.options import Plugins
 from api.console import Bars, err, figure, heading, out
 from api.settings import read_settings
 from dse.design import Design
@@ -31,7 +32,9 @@ WorkloadParams = Annotated[
 ]
 Settings = Annotated[
     list[str],
-    typer.Option("--set", help="KNOB=VALUE or KNOB@LAYERS=VALUE (glob); later ones win"),
+    typer.Option(
+        "--set", help="KNOB=VALUE or KNOB@LAYERS=VALUE (a glob, @first or @last); later ones win"
+    ),
 ]
 DesignSource = Annotated[
     str | None,
@@ -47,6 +50,7 @@ def cost(
     workload_param: WorkloadParams = [],  # noqa: B006
     set_: Settings = [],  # noqa: B006
     design: DesignSource = None,
+    plugin: Plugins = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Cost a design on a platform; no network is run.
@@ -56,7 +60,8 @@ def cost(
     dse cost --workload mohaq-sru --platform bitfusion --param mode=latency \\
         --set w_bits=2 --set a_bits=2 --set 'a_bits@FC=4' --json
     """
-    network = bootstrap.catalogue(read_settings()).workload(workload, params_from(workload_param))
+    settings = read_settings(plugins=plugin)
+    network = bootstrap.catalogue(settings).workload(workload, params_from(workload_param))
     platforms = _platforms(platform, param)
     chosen = _design(network, set_, design)
     _show(network, platforms, chosen, _costs(network, platforms, chosen), as_json)
@@ -76,6 +81,7 @@ def evaluate(
         Path | None,
         typer.Option("--export", help="JSON file of `dse export`, in place of all but --split"),
     ] = None,
+    plugin: Plugins = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Cost a design and measure its error by running the network in its arithmetic.
@@ -87,12 +93,15 @@ def evaluate(
     """
     if export is not None:
         if workload or platform or param or workload_param or set_ or design:
-            raise SpecError("--export says it all: allowed beside it are --split and --json")
-        _evaluate_export(export, split, as_json)
+            raise SpecError(
+                "--export says it all: allowed beside it are --split, --plugin and --json"
+            )
+        shelf = bootstrap.catalogue(read_settings(plugins=plugin))
+        _evaluate_export(export, shelf, split, as_json)
         return
     if workload is None or not platform:
         raise SpecError("what to evaluate must be given: --workload and --platform, or --export")
-    settings = read_settings()
+    settings = read_settings(plugins=plugin)
     network = bootstrap.catalogue(settings).workload(workload, params_from(workload_param))
     platforms = _platforms(platform, param)
     chosen = _design(network, set_, design)
@@ -102,12 +111,14 @@ def evaluate(
     _show(network, platforms, chosen, metrics | _named(measured, split), as_json)
 
 
-def _evaluate_export(file: Path, split: str, as_json: bool) -> None:
+def _evaluate_export(
+    file: Path, catalogue: bootstrap.RegistryCatalogue, split: str, as_json: bool
+) -> None:
     export = exports.read_export(file)
-    manifest, catalogue = export.manifest, bootstrap.catalogue(read_settings())
+    manifest = export.manifest
     network = catalogue.workload(manifest.workload.name, manifest.workload.params)
     platforms = [catalogue.platform(named.name, named.params) for named in manifest.platforms]
-    chosen = design_from(network.shape.names, (), Design(manifest.design))
+    chosen = design_from(network, (), Design(manifest.design))
     metrics = _costs(network, platforms, chosen)
     with Bars() as bars:
         measured, same = exports.measure(export, network, platforms, chosen, split, bars)
@@ -148,7 +159,7 @@ def _design(workload: Workload, assignments: Sequence[str], source: str | None) 
         stored = bootstrap.read_design(Path(source))
     elif source is not None:
         stored = bootstrap.find_design(read_settings(), source)
-    return design_from(workload.shape.names, assignments, stored)
+    return design_from(workload, assignments, stored)
 
 
 def _costs(workload: Workload, platforms: Sequence[Platform], design: Design) -> dict[str, float]:

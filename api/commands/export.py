@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from api import exports
+from api.commands.options import Plugins
 from api.console import Bars, out
 from api.exports import MANIFEST, TENSORS
 from api.files import check_target, write_bytes
@@ -23,6 +24,7 @@ def export(
         Path | None,
         typer.Option("--output", help="the files' name without ending; design-HASH if left out"),
     ] = None,
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Write a design's integer weights, scales and zero points: NAME.safetensors and NAME.json.
 
@@ -30,7 +32,7 @@ def export(
     dse export latest --design 3fa94c --output tagger
     dse evaluate --export tagger.json --split test
     """
-    settings = read_settings()
+    settings = read_settings(plugins=plugin)
     found = exports.find_measured(settings, job, design)
     name = output or Path(f"design-{found.evaluation.design.hash[:_SHORT]}")
     if name.suffix in (MANIFEST, TENSORS):

@@ -8,19 +8,24 @@ import typer
 from rich.table import Table
 
 from api import bootstrap, listings
+from api.commands.options import Plugins
 from api.console import out
 from api.settings import read_settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
 
-def workloads(as_json: AsJson = False) -> None:
+def workloads(
+    plugin: Plugins = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
     """List the networks that can be searched or costed.
 
     \b
     dse workloads
+    dse workloads --plugin my_workload.py
     """
-    catalogue = bootstrap.catalogue(read_settings())
+    catalogue = bootstrap.catalogue(read_settings(plugins=plugin))
     items = listings.workload_items(catalogue)
     _show(items, as_json, ("name", "summary", "metrics", "macs", "trainable", "params", "needs"))
 

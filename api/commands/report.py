@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
+from api.commands.options import Plugins
 from api.console import out
 from api.files import check_target
 from api.report import write_report
@@ -19,6 +20,7 @@ def report(
     file: Annotated[Path, typer.Option("--out", help="the HTML file to write")] = Path(
         "report.html"
     ),
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Write a job's front, figures and tables into one HTML file that needs no network.
 
@@ -26,5 +28,5 @@ def report(
     dse report latest --out report.html
     """
     check_target(file)
-    write_report(bootstrap.document(read_settings(), job), file)
+    write_report(bootstrap.document(read_settings(plugins=plugin), job), file)
     out.print(f"wrote {file}", markup=False)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from api import bootstrap
+from api.commands.options import Plugins
 from api.console import Bars, front_table, out
 from api.documents import Document
 from api.files import check_target, write_text
@@ -28,17 +29,19 @@ def run(
     processes: Annotated[
         int | None, typer.Option(min=1, help="evaluation processes; one a core if left out")
     ] = None,
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Run a search; run it again after an interruption and it goes on where it was.
 
     \b
     dse run examples/quick.yaml
     dse run examples/bitfusion.yaml --json run.json --report report.html --processes 2
+    dse run my_job.yaml --plugin my_workload.py
     """
     for file in (json_file, report):
         if file is not None:
             check_target(file)
-    settings = read_settings()
+    settings = read_settings(plugins=plugin)
     job_spec = read_spec(spec)
     with Bars() as bars:
         job = bootstrap.run_job(job_spec, settings, processes=processes, progress=bars)

@@ -120,16 +120,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _taken(lock: FileLock, *, timeout_s: float) -> bool:
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout:
+        return False
+    return True
+
+
 @contextmanager
 def _alone(entry: Path, progress: Progress) -> Iterator[None]:
     lock = FileLock(entry / "lock")
     try:
         entry.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        waits = 0
+        while not _taken(lock, timeout_s=min(waits, 1)):
+            waits += 1
             progress("waiting for another process", 0, 1)
-            lock.acquire()
+        if waits:
             progress("waiting for another process", 1, 1)
     except OSError as error:
         raise CacheError(f"cannot write below {entry}: {error.strerror}") from error

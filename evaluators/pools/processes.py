@@ -6,7 +6,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import final
 
-from dse.design import Choices
+from dse.design import Choices, Value
 from dse.errors import EvaluationError, SpecError
 from dse.tasks import Outcome, Report, Retraining, Status, Task
 from evaluators.pools.attempt import timed_out
@@ -37,6 +37,7 @@ class ProcessPool:
         arguments: tuple[object, ...] = (),
         slots: int | None = None,
         memory_mib: float | None = None,
+        load_s: float | None = None,
     ) -> None:
         """Say what the children run; none is started yet.
 
@@ -45,6 +46,8 @@ class ProcessPool:
             arguments: plain data that the function is called with.
             slots: children at the same time; the cores open to this process if None.
             memory_mib: resident memory at which a child is killed, looked at twice a second.
+            load_s: seconds that a child may take to load; one that takes longer, or more memory,
+                is killed, and the evaluator counts as one that cannot be loaded.
         """
         if slots is not None and slots < 1:
             raise SpecError(f"slots must be at least 1, got {slots}")
@@ -52,6 +55,7 @@ class ProcessPool:
         self._arguments = arguments
         self._capacity = available_cores() if slots is None else slots
         self._memory_mib = float("inf") if memory_mib is None else memory_mib
+        self._load_s = float("inf") if load_s is None else load_s
         self._weighed = time.monotonic()
         self._backlog = Backlog()
         self._slots: list[Slot] = []
@@ -74,6 +78,8 @@ class ProcessPool:
             if not self._slots:
                 self._slots.append(Slot(self._target, self._arguments))
             self._receive(_WEIGH_S)
+            self._expire()
+            self._weigh()
 
     def submit(self, tasks: Sequence[Task]) -> None:
         if self._closed:
@@ -139,6 +145,7 @@ class ProcessPool:
 
     def _patience(self, end: float) -> float:
         deadlines = [slot.deadline for slot in self._slots if slot.task is not None]
+        deadlines += [slot.started + self._load_s for slot in self._slots if not slot.ready]
         if self._memory_mib < float("inf"):
             deadlines.append(self._weighed + _WEIGH_S)
         return max(0.0, min([end, *deadlines]) - time.monotonic())
@@ -189,6 +196,11 @@ class ProcessPool:
             if slot.task is not None and slot.deadline <= now:
                 self._finished.append(timed_out(slot.task, now - slot.started))
                 self._end([slot])
+            elif not slot.ready and slot.started + self._load_s <= now:
+                self._end([slot])
+                raise EvaluationError(
+                    f"the evaluator cannot be loaded: it took more than {self._load_s:g} s"
+                )
 
     def _weigh(self) -> None:
         now = time.monotonic()
@@ -196,8 +208,11 @@ class ProcessPool:
             return
         self._weighed = now
         for slot in list(self._slots):
-            if slot.task is not None and (used := slot.memory_mib()) > self._memory_mib:
+            if not slot.idle and (used := slot.memory_mib()) > self._memory_mib:
                 reason = f"{used:.0f} MiB of memory, allowed are {self._memory_mib:g}"
+                self._end([slot])
+                if slot.task is None:
+                    raise EvaluationError(f"the evaluator cannot be loaded: it took {reason}")
                 outcome = Outcome(
                     key=slot.task.key,
                     status=Status.OOM,
@@ -205,7 +220,6 @@ class ProcessPool:
                     seconds=now - slot.started,
                 )
                 self._finished.append(outcome)
-                self._end([slot])
 
     def _end(self, slots: Sequence[Slot]) -> None:
         Slot.end(slots)
@@ -228,5 +242,5 @@ def _plain(task: Task) -> Task:
     return replace(task, choices=choices, arithmetic=arithmetic)
 
 
-def _dicts(choices: Choices) -> dict[str, dict[str, int]]:
+def _dicts(choices: Choices) -> dict[str, dict[str, Value]]:
     return {knob: dict(values) for knob, values in choices.items()}

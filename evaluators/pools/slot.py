@@ -2,7 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -13,6 +13,9 @@ import psutil
 from dse.errors import EvaluationError
 from dse.tasks import Task
 from evaluators.pools.child import Message, serve
+
+Main = Callable[["Connection[Message, Task]", str, tuple[object, ...], int], None]
+"""What a child runs: its end of the pipe, a target, the target's arguments, its parent's id."""
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _GRACE_S = 0.5
@@ -25,18 +28,18 @@ class Slot:
     Attributes:
         ready: it has loaded its evaluator.
         task: what it works on.
-        started: when it got that task, by the monotonic clock.
+        started: when it got that task, or else began to load, by the monotonic clock.
     """
 
-    def __init__(self, target: str, arguments: tuple[object, ...]) -> None:
+    def __init__(self, target: str, arguments: tuple[object, ...], *, main: Main = serve) -> None:
         """Start the child and return at once; it reports when it has loaded."""
         self.ready = False
         self.task: Task | None = None
-        self.started = 0.0
+        self.started = time.monotonic()
         ours, theirs = _CONTEXT.Pipe()
         self.connection: Connection[Task, Message] = ours
         self._process = _CONTEXT.Process(
-            target=serve, args=(theirs, target, arguments, os.getpid()), daemon=True
+            target=main, args=(theirs, target, arguments, os.getpid()), daemon=True
         )
         try:
             with _interrupts_held():

@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from dse.design import NetworkShape, content_hash
+from dse.design import NetworkShape, Value, content_hash
 from dse.errors import EvaluationError, SpecError, UnknownNameError
 from dse.ports import Progress
 from evaluators.data.cache import Cache, Parts, Stored
@@ -91,6 +91,7 @@ class SruDigits:
     metrics: tuple[str, ...] = ("error", "string_error")
     splits: tuple[str, ...] = ("search", "test", "unseen")
     trainable = True
+    defaults: Mapping[str, Value] = {}
 
     def __init__(self, params: _Params, places: Places) -> None:
         self._params = params

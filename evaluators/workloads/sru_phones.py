@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from dse.design import NetworkShape, content_hash
+from dse.design import NetworkShape, Value, content_hash
 from dse.errors import EvaluationError, SpecError, UnknownNameError
 from dse.ports import Progress
 from evaluators.data.cache import Cache, Parts, Stored
@@ -85,6 +85,7 @@ class SruPhones:
     name = "sru-phones"
     trainable = True
     needs = None
+    defaults: Mapping[str, Value] = {}
     metrics: tuple[str, ...] = ("error", "frame_error")
 
     def __init__(self, params: _Params, places: Places) -> None:

@@ -84,6 +84,28 @@ def test_cost_of_a_document_of_cost_is_the_same(call: Call, tmp_path: Path) -> N
     assert second == first
 
 
+def test_cost_takes_words_and_the_ends_of_the_network(call: Call) -> None:
+    where = ("cost", "--workload", "mohaq-sru", "--platform", "bitfusion", "--json")
+    bits = ("--set", "w_bits=4", "--set", "w_bits@@first=16")
+
+    said = call(*where, *bits, "--set", "w_granularity=channel", "--set", "act_quantizer=absmax")
+
+    design = json.loads(said.out)["design"]
+    assert design["w_bits"] | {"L0": 4} == dict.fromkeys(design["w_bits"], 4)
+    # one scale is all there is at 16 bits, of weights (L0) as of activations (everywhere)
+    assert design["w_granularity"] == dict.fromkeys(design["w_bits"], "channel") | {"L0": "tensor"}
+    assert set(design["act_quantizer"].values()) == {"mmse"}
+    assert json.loads(said.out)["metrics"] == json.loads(call(*where, *bits).out)["metrics"]
+
+
+def test_a_stored_document_with_words_is_read_back(call: Call, tmp_path: Path) -> None:
+    where = ("cost", "--workload", "mohaq-sru", "--platform", "bitfusion", "--json")
+    first = call(*where, "--set", "a_bits=4", "--set", "a_symmetry=asymmetric")
+    (tmp_path / "design.json").write_text(first.out)
+
+    assert call(*where, "--design", tmp_path / "design.json") == first
+
+
 @pytest.mark.parametrize("command", ["workloads", "platforms", "knobs"])
 def test_listings_are_documents_too(command: str, call: Call) -> None:
     said = call(command, "--json")
@@ -100,6 +122,7 @@ def test_listings_are_documents_too(command: str, call: Call) -> None:
         (("mohaq-sru", "--set", "w_bits=1"), "'1'", "16"),
         (("mohaq-sru", "--set", "w_bits=4"), "w_bits=4", "equal"),
         (("mohaq-sru", "--set", "nope=4"), "'nope'", "w_bits"),
+        (("mohaq-sru", "--set", "a_symmetry=odd"), "'odd'", "asymmetric"),
         (("mohaq-sru", "--set", "w_bits@X*=4"), "'X*'", "L0"),
         (("mohaq-sru", "--set", "w_bits"), "'w_bits'", "KNOB=VALUE"),
         (("mohaq-sru", "--param", "mode=fast"), "'fast'", "latency"),

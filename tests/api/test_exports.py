@@ -182,7 +182,7 @@ def test_export_stands_alone(more: tuple[str, str], call: Call) -> None:
     said = call("evaluate", "--export", "a.json", *more)
 
     assert (said.code, said.out) == (2, "")
-    assert "--split and --json" in said.err
+    assert "--split, --plugin and --json" in said.err
 
 
 def test_evaluate_of_nothing_says_what_is_needed(call: Call) -> None:

@@ -80,6 +80,18 @@ def refusing() -> NoReturn:
     raise EvaluationError("the corpus has been eaten")
 
 
+def sleeping() -> Evaluate:
+    """Take longer to load than anybody waits."""
+    time.sleep(600)
+    return _echo
+
+
+def hoarding() -> Evaluate:
+    """Take much memory to load."""
+    _hoard()
+    return _echo
+
+
 def dying() -> NoReturn:
     os._exit(7)
 
@@ -91,7 +103,7 @@ def dying_once(folder: str) -> Evaluate:
 
 def _echo(task: Task, progress: Progress) -> Mapping[str, float] | Retrained:
     choices = task.choices or {}
-    total = sum(value for values in choices.values() for value in values.values())
+    total = sum(int(value) for values in choices.values() for value in values.values())
     if isinstance(task, Retraining):
         point = CurvePoint(step=task.steps, loss=0.5, error=float(total))
         return Retrained(digest="0" * 64, size=total, best_step=task.steps, curve=(point,))

@@ -309,3 +309,24 @@ def _ended(processes: list[psutil.Process], *, within_s: float) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+@pytest.mark.slow
+def test_loading_too_long_is_an_error_of_the_pool() -> None:
+    with closing(ProcessPool(f"{_FAKES}:sleeping", slots=1, load_s=2)) as pool:
+        pool.submit([request("echo-1")])
+        with pytest.raises(EvaluationError, match="cannot be loaded: it took more than 2 s"):
+            collect(pool, 1)
+        with pytest.raises(EvaluationError, match="cannot be loaded: it took more than 2 s"):
+            pool.warm()
+
+    assert not _children()
+
+
+@pytest.mark.slow
+def test_loading_in_too_much_memory_is_an_error_of_the_pool() -> None:
+    with closing(ProcessPool(f"{_FAKES}:hoarding", slots=1, memory_mib=200)) as pool:
+        with pytest.raises(EvaluationError, match="cannot be loaded: it took .* allowed are 200"):
+            pool.warm()
+
+    assert not _children()

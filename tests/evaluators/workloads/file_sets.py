@@ -1,0 +1,33 @@
+"""A folder of files as `dse workloads add` takes them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from tests.evaluators.models.exports import export
+
+
+def write_files(
+    folder: Path, model: nn.Module, shape: tuple[int, ...], *, train: bool = False
+) -> dict[str, Path]:
+    """Export a model and write data of random inputs, labelled as the model classifies them; of
+    150 samples in each labelled split one in ten labels is wrong."""
+    random = np.random.default_rng(0)
+    export(model.eval(), torch.zeros(3, *shape), folder / "m.pt2")
+    given = {"model": folder / "m.pt2"}
+    for split in ("calibration", "search", "test", *(["train"] if train else [])):
+        x = random.standard_normal((150, *shape)).astype(np.float32)
+        with torch.no_grad():
+            y = model(torch.from_numpy(x)).argmax(1).numpy()
+        y[::10] = (y[::10] + 1) % 4
+        given[split] = folder / f"{split[:2]}.npz"
+        np.savez(given[split], x=x, y=y)
+    return given
+
+
+def options(given: Mapping[str, Path]) -> list[str]:
+    """Return the files as options of the command."""
+    return [text for part, path in given.items() for text in (f"--{part}", str(path))]
