@@ -111,6 +111,7 @@ def beacon_row(c: Found, d: Found) -> Json:
         max((e["metrics"]["speedup"] for e in f.document["front"]), default=0.0) for f in (c, d)
     ]
     volumes = [f.document["hypervolume"][-1] for f in (c, d)]
+    possible = max(e["metrics"]["speedup"] for e in c.document["baselines"])
     return {
         "seed": c.run.seed,
         "largest cut": cut,
@@ -118,6 +119,7 @@ def beacon_row(c: Found, d: Found) -> Json:
         "fastest (c)": fast[0],
         "fastest (d)": fast[1],
         "ratio": fast[1] / fast[0] if fast[0] else None,
+        "fastest possible": possible,
         "hypervolume (c)": volumes[0],
         "hypervolume (d)": volumes[1],
         "hv ratio": volumes[1] / volumes[0] if volumes[0] else None,
@@ -312,8 +314,10 @@ _TABLES = (
     (
         "(d) against (c): beacons against post-training quantization alone",
         "beacons",
-        'The largest cut of the error gain at matched speedup ("at speedup"), the fastest design '
-        "within the limits, hypervolumes on the search split. The paper: cuts up to 4.9 points.",
+        'The largest cut of the error gain at matched speedup ("at speedup"); the fastest design '
+        "within the limits, beside the fastest of the platform, whatever its error (2 bits "
+        "everywhere, 4 for the last inputs); hypervolumes on the search split. The paper: cuts up "
+        "to 4.9 points.",
     ),
     (
         "Best test error of front members at least so fast",
