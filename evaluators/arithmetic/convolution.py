@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from evaluators.arithmetic.settings import in_full
+
 # Elements that a library may lay out at once to make a convolution a matrix product: 128 MiB.
 _MOST_COLUMNS = 2**24
 
@@ -64,7 +66,7 @@ def integer_convolution(inputs: Tensor, weights: Tensor, window: Window) -> Tens
         inputs: (batch, c, *size) or (c, *size).
         weights: (n, c / groups, *kernel), of the same dtype: that which `exact_dtype` gives.
     """
-    with torch.backends.nnpack.flags(enabled=False):
+    with in_full(), torch.backends.nnpack.flags(enabled=False):
         if inputs.dim() < weights.dim():
             return window.convolve(inputs, _plain(weights))
         size = max(1, _MOST_COLUMNS // max(1, _columns(inputs, weights, window)))

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dse.errors import SpecError
+from evaluators.arithmetic.settings import in_full
 
 _EXACT = ((torch.float32, 2**24), (torch.float64, 2**53))
 
@@ -49,7 +50,8 @@ def integer_product(inputs: Tensor, weights: Tensor) -> Tensor:
 
     Both operands have the dtype that `exact_dtype` gives.
     """
-    return functional.linear(inputs, weights)
+    with in_full():
+        return functional.linear(inputs, weights)
 
 
 def integer_product_oracle(inputs: Tensor, weights: Tensor) -> NDArray[np.int64]:
@@ -69,7 +71,8 @@ def integer_matmul(first: Tensor, second: Tensor) -> Tensor:
     Both operands have the dtype that `exact_dtype` gives for k times the largest magnitudes of
     both.
     """
-    return torch.matmul(first, second)
+    with in_full():
+        return torch.matmul(first, second)
 
 
 def integer_matmul_oracle(first: Tensor, second: Tensor) -> NDArray[np.int64]:

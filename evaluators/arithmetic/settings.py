@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -10,3 +13,10 @@ def settle_torch() -> None:
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
     torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+@contextmanager
+def in_full() -> Iterator[None]:
+    """Keep autocast, which a network's own code may be under, from rounding what runs inside."""
+    with torch.autocast("cpu", enabled=False):
+        yield

@@ -188,7 +188,8 @@ def _weights(
         return scores.softmax(-1)
     scores = scores + mask
     nothing = (scores == -torch.inf).all(-1, keepdim=True)
-    return scores.softmax(-1).masked_fill(nothing, 0.0)
+    # filled before as well: the gradient of a softmax of nothing but -inf is NaN
+    return scores.masked_fill(nothing, 0.0).softmax(-1).masked_fill(nothing, 0.0)
 
 
 def _addend(hidden: Tensor, like: Tensor) -> Tensor:

@@ -61,12 +61,17 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._on_product = on_product
         # Weak references keep an address from being used again, not the data from being freed.
         self._sources: dict[StorageWeakRef, frozenset[str]] = {}
+        self._read: set[StorageWeakRef] = set()
 
     def sources(self, tensors: Iterable[Tensor]) -> frozenset[str]:
         """Return the layers whose outputs these were computed from, through no other layer."""
         storages = (_storage(tensor) for tensor in tensors)
         found = (self._sources.get(storage) for storage in storages if storage is not None)
         return frozenset().union(*(names for names in found if names))
+
+    def was_read(self, tensor: Tensor) -> bool:
+        """Tell whether an operation outside the products has read a tensor's storage."""
+        return _storage(tensor) in self._read
 
     def produced(self, layer: str, output: Tensor) -> None:
         """Take `output` as a layer's."""
@@ -96,6 +101,7 @@ class DataFlow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **(kwargs or {}))
         if not self._within_product():
             read, written = _tensors((args, kwargs)), _tensors(output)
+            self._read.update(s for s in map(_storage, read) if s is not None)
             self._mix(read, written)
             self._count(func, read, written)
         return output

@@ -5,6 +5,7 @@ mode above names what a user wrote as `torch.einsum` rather than as the `aten.bm
 """
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -16,11 +17,14 @@ from torch.utils.hooks import RemovableHandle
 
 from dse.design import NetworkShape
 from dse.errors import EvaluationError
+from evaluators.arithmetic.matmul import MatMul
 from evaluators.models.dataflow import DataFlow
 from evaluators.models.routing import Function, add_child, is_attention, route
 from evaluators.models.sizes import Sizes, is_product, sizes_of
 
 _INPUTS = ("input", "a", "b")
+# These may run over all their children: one more would be one more step.
+_LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def spoken(path: str) -> str:
@@ -43,14 +47,23 @@ class ForwardPass:
         floats: products that stay in float; a dict for its order.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, leave: frozenset[str] = frozenset()) -> None:
+        """Take a network.
+
+        Args:
+            leave: paths of products that are none.
+        """
         self.found: dict[str, Sizes] = {}
         self.floats: dict[str, None] = {}
         self._model = model
         # A module registered twice goes by its first path; one that is in no registry by the
         # path of the module that calls it.
         self._paths = {module: path for path, module in model.named_modules()}
-        self._products = {module for module in self._paths if is_product(module)}
+        self._products = {
+            module
+            for module, path in self._paths.items()
+            if is_product(module) and path not in leave
+        }
         self._frames: list[_Frame] = []
         self._error: BaseException | None = None
         self._where = model
@@ -59,6 +72,7 @@ class ForwardPass:
         self._handles: list[RemovableHandle] = []
         self._functions = _Functions(self)
         self._flow = DataFlow(within_product=self._within_product, on_product=self._in_float)
+        self._adopted: list[tuple[nn.Module, str]] = []
 
     def run(self, sample: tuple[Tensor, ...]) -> object:
         """Run the network on a batch of one and return its output.
@@ -85,6 +99,30 @@ class ForwardPass:
             for handle in self._handles:
                 handle.remove()
 
+    def read_elsewhere(self) -> frozenset[str]:
+        """Return the layers whose weight something outside of all modules that hold it reads."""
+        held = Counter(
+            id(parameter)
+            for module in self._paths
+            for parameter in module._parameters.values()
+            if parameter is not None
+        )
+        weights = {
+            name: self._model.get_submodule(name)._parameters["weight"]
+            for name in self.found
+            if not isinstance(self._model.get_submodule(name), MatMul)
+        }
+        return frozenset(
+            name
+            for name, weight in weights.items()
+            if weight is not None and held[id(weight)] == 1 and self._flow.was_read(weight)
+        )
+
+    def withdraw(self) -> None:
+        """Take away what the pass has given modules for their attention."""
+        for module, name in self._adopted:
+            delattr(module, name)
+
     def route(self) -> None:
         """Make the way of the pass's attention calls the way of all later ones."""
         for module, children in self._attentions.items():
@@ -106,8 +144,11 @@ class ForwardPass:
             elementwise_operations=self._flow.operations,
         )
 
-    def attend(self) -> nn.Module:
-        """Return the module through which the innermost module's next attention call goes."""
+    def attend(self) -> nn.Module | None:
+        """Return the module through which the innermost module's next attention call goes; None
+        if that takes none."""
+        if not self._frames or isinstance(self._frames[-1].module, _LISTS):
+            return None
         frame = self._frames[-1]
         children = self._attentions.setdefault(frame.module, [])
         made = len(frame.attentions)
@@ -118,6 +159,7 @@ class ForwardPass:
 
     def _adopt(self, module: nn.Module) -> str:
         name = add_child(module)
+        self._adopted.append((module, name))
         path = self._paths[module]
         for below, child in module.get_submodule(name).named_modules():
             steps = (path, name, below)
@@ -193,7 +235,7 @@ class _Functions(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if is_attention(func):
-            func = self._tracer.attend()
+            func = self._tracer.attend() or func
         outer, self.running = self.running, getattr(func, "__name__", None)
         try:
             return func(*args, **(kwargs or {}))

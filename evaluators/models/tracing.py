@@ -39,6 +39,9 @@ def trace(model: nn.Module, sample: tuple[Tensor, ...]) -> Traced:
     `functional.scaled_dot_product_attention` gets a child `sdpa` (`sdpa_1`, … for further calls)
     through which its calls go from then on.
 
+    A layer whose weight the network reads elsewhere too, other than through a module that holds
+    it, stays in float: its codes could not stand for both.
+
     Args:
         sample: arguments of one forward call, a batch of one.
 
@@ -52,6 +55,11 @@ def trace(model: nn.Module, sample: tuple[Tensor, ...]) -> Traced:
         separate_attention(model)
         observed = ForwardPass(model)
         output = observed.run(sample)
+        shared = observed.read_elsewhere()
+        if shared:
+            observed.withdraw()
+            observed = ForwardPass(model, leave=shared)
+            output = observed.run(sample)
     if not _holds_tensor(output):
         raise EvaluationError(
             f"the model must return a tensor, or a tuple, list, dict or dataclass of tensors, "

@@ -75,7 +75,7 @@ def unpack_ranges(tensors: Mapping[str, Tensor]) -> dict[str, TensorRange]:
 
 def _run(model: nn.Module, sample: tuple[Tensor, ...], watches: Sequence["_Watch"]) -> None:
     with torch.no_grad():
-        model(*sample)
+        model(*(tensor.clone() for tensor in sample))  # the network may write to its input
         if any(watch.surprised for watch in watches):
             # Once for a network: its layers that run several times are known from here on.
             for watch in watches:

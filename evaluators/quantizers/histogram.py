@@ -11,6 +11,7 @@ TAILS = 3
 # Values beyond a percentile: 0.1 % of all, half of them at either end of an asymmetric range.
 _BEYOND, _BEYOND_AN_END = 1000, 2000
 _AT_ONCE = 2**20
+_LEAST_WIDTH = float(np.finfo(np.float64).tiny)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -40,8 +41,9 @@ class Histogram:
 
     @property
     def constant(self) -> bool:
-        """Whether bins would be too narrow to tell apart."""
-        return (self.high - self.low) / BINS <= 2 * float(np.spacing(self.peak))
+        """Whether bins would be too narrow to tell apart, or to divide by."""
+        width = (self.high - self.low) / BINS
+        return width <= max(2 * float(np.spacing(self.peak)), _LEAST_WIDTH)
 
     @property
     def centres(self) -> FloatArray:

@@ -97,19 +97,21 @@ class TensorRange:
         if rule.symmetry == SYMMETRIC:
             threshold = self._threshold(rule)
             return -threshold, threshold
-        if rule.quantizer == ABSMAX:
-            low = min(sample.low for sample in self.samples)
-            high = max(sample.high for sample in self.samples)
-        else:
+        low = min(sample.low for sample in self.samples)
+        high = max(sample.high for sample in self.samples)
+        if rule.quantizer != ABSMAX:
             pairs = [_pair(sample, rule) for sample in self.samples]
-            low, high = (float(np.median(end)) for end in zip(*pairs, strict=True))
+            inner = [float(np.median(end)) for end in zip(*pairs, strict=True)]
+            # of a tensor with few values that are not 0, a percentile leaves nothing
+            if any(inner):
+                low, high = inner
         return min(low, 0.0), max(high, 0.0)
 
     def _threshold(self, rule: Rule) -> float:
         if rule.quantizer == ABSMAX:
             return self._peak()
         if rule.quantizer == PERCENTILE:
-            return float(np.median([sample.tails[0] for sample in self.samples]))
+            return float(np.median([sample.tails[0] for sample in self.samples])) or self._peak()
         return float(np.median([mmse_threshold(s, bits=rule.bits) for s in self.samples]))
 
     def _peak(self) -> float:

@@ -31,7 +31,7 @@ def blame(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
         )
     try:
         with torch.no_grad():
-            model(*inputs)
+            model(*(tensor.clone() for tensor in inputs))
     except Exception:
         sick.append(entered[-1] if entered else "")
     finally:

@@ -137,12 +137,13 @@ class OwnNetwork:
         """
         if self._prepared is not None:
             return
+        self._traced  # noqa: B018  (first: it tells best what is wrong with a model)
         weights = self._fitted(progress)
-        for name, tensor in weights.items():
-            if not bool(tensor.isfinite().all()):
-                raise EvaluationError(f"the network's {name} must be finite")
+        self._check(weights)
         self._prepared = _Prepared(weights=weights, digest=self._digest_with(weights))
-        self._measure(self.model(), "search", self._definition.search[:1])
+        model, first = self.model(), self._definition.search[:1]
+        self._measure(model, "search", first)
+        self._refuse_chance(model, inputs_of(first[0][0]))
 
     def model(self) -> nn.Module:
         """Return a fresh copy of the network as it is measured, in evaluation mode."""
@@ -175,7 +176,7 @@ class OwnNetwork:
         loss = definition.loss or _LOSSES[str(definition.metric)]
         return Lessons(
             batches=self._batches,
-            loss=lambda model, batch, noise: loss(model(*batch[:-1]), batch[-1]),
+            loss=lambda model, batch, noise: loss(model(*_copies(batch[:-1])), batch[-1]),
             learning_rate=definition.learning_rate,
         )
 
@@ -199,6 +200,22 @@ class OwnNetwork:
         if not isinstance(model, nn.Module):
             raise EvaluationError(f"model() must return an nn.Module, got {type(model).__name__}")
         return model
+
+    def _check(self, weights: Mapping[str, Tensor]) -> None:
+        """Refuse weights that no arithmetic takes; a buffer may be infinite, as masks are."""
+        parameters = {name for name, _ in self._built().named_parameters()}
+        for name, tensor in weights.items():
+            if not bool((tensor.isfinite() if name in parameters else ~tensor.isnan()).all()):
+                raise EvaluationError(f"the network's {name} must be finite")
+
+    def _refuse_chance(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        with torch.no_grad():
+            one, other = (tensors_in(model(*_copies(inputs))) for _ in range(2))
+        if not all(torch.equal(a, b) for a, b in zip(one, other, strict=True)):
+            raise EvaluationError(
+                "the network must give the same outputs whenever it is run on the same batch, "
+                "got others the second time: it draws random numbers or remembers"
+            )
 
     def _fitted(self, progress: Progress) -> Mapping[str, Tensor]:
         if self._definition.fit is None:
@@ -241,6 +258,8 @@ class OwnNetwork:
                     for split, pairs in labelled.items()
                 },
                 "metric": metric,
+                # what the network or the metric makes of them need not show in any weight
+                "params": dict(self.params),
                 "source": self._source,
             }
         )
@@ -262,7 +281,7 @@ class OwnNetwork:
         self, mean: Mean, model: nn.Module, inputs: tuple[Tensor, ...], targets: Tensor
     ) -> None:
         try:
-            outputs = model(*inputs)
+            outputs = model(*_copies(inputs))
         except Exception as error:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
             raise EvaluationError(
@@ -303,7 +322,18 @@ def _at(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     return f"layer {path!r}" if path else "the model"
 
 
+def _copies(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    # the network may write to its input
+    return tuple(tensor.clone() for tensor in inputs)
+
+
 def _copy(model: nn.Module) -> dict[str, Tensor]:
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise EvaluationError(
+                f"the network's state must consist of tensors, but {name!r} is a "
+                f"{type(value).__name__}"
+            )
     # each on its own: tied weights would share memory, which safetensors refuses
     return {
         name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()

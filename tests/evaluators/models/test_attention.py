@@ -171,3 +171,16 @@ def test_scaled_dot_product_takes_a_mask_or_is_causal() -> None:
 
     with pytest.raises(ValueError, match="attn_mask must be None with is_causal"):
         ScaledDotProduct()(q, q, q, attn_mask=CAUSAL, is_causal=True)
+
+
+def test_gradients_are_finite_where_a_query_may_look_at_nothing() -> None:
+    query = noise(1, 2, 5, 4).requires_grad_()
+    nowhere = torch.zeros(5, 5, dtype=torch.bool)
+    nowhere[1:] = True
+
+    found = ScaledDotProduct()(query, noise(1, 2, 5, 4), noise(1, 2, 5, 4), attn_mask=nowhere)
+    torch.autograd.backward(found.sum())
+
+    assert query.grad is not None
+    assert torch.isfinite(query.grad).all()
+    assert not found[..., 0, :].any()

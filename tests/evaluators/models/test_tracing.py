@@ -528,3 +528,69 @@ def test_products_of_scripted_modules_stay_in_float() -> None:
 
     assert traced.shape.layers == (linear("1", 4, 2),)
     assert traced.floats == ("model: aten.addmm",)
+
+
+class TiedAutoencoder(nn.Module):
+    """Reads a layer's weight outside of it, and attends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode = nn.Linear(8, 4)
+        self.out = nn.Linear(8, 8)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.tanh(self.encode(inputs)) @ self.encode.weight
+        mixed = functional.scaled_dot_product_attention(hidden, hidden, hidden)
+        outputs: Tensor = self.out(mixed)
+        return outputs
+
+
+def test_a_layer_whose_weight_is_read_elsewhere_too_stays_in_float() -> None:
+    model = TiedAutoencoder().eval()
+    sample = noise(1, 5, 8)
+    with torch.no_grad():
+        before = model(sample)
+
+    traced = trace(model, (sample,))
+
+    assert traced.shape.names == ("sdpa.qk", "sdpa.av", "out")
+    assert traced.floats == ("encode: linear", "model: matmul")
+    with torch.no_grad():
+        torch.testing.assert_close(traced.model(sample), before)
+
+
+def test_a_layer_that_shares_its_weight_with_a_module_is_a_layer() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(7, 8)
+            self.head = nn.Linear(8, 7, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            outputs: Tensor = self.head(self.embed(tokens))
+            return outputs
+
+    traced = trace(Tied(), (torch.tensor([[1, 2, 3]]),))
+
+    assert traced.shape.names == ("head",)
+
+
+def test_attention_in_a_list_of_modules_stays_in_float() -> None:
+    class Block(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            for layer in self:
+                inputs = layer(inputs)
+            return functional.scaled_dot_product_attention(inputs, inputs, inputs)
+
+    model = Block(nn.Linear(8, 8), nn.Linear(8, 8)).eval()
+    sample = noise(1, 5, 8)
+    with torch.no_grad():
+        before = model(sample)
+
+    traced = trace(model, (sample,))
+
+    assert traced.shape.names == ("0", "1")
+    assert traced.floats == ("model: scaled_dot_product_attention",)
+    with torch.no_grad():
+        assert torch.equal(traced.model(sample), before)

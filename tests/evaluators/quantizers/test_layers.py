@@ -282,6 +282,13 @@ def test_values_that_are_not_finite_are_told_of_by_layer(value: float) -> None:
         model.model(values)
 
 
+def test_large_values_are_finite_though_their_sum_is_not() -> None:
+    model, values = _alone(nn.Linear(3, 3), _values(4, 3)), torch.full((4, 3), 3e38)
+    model.set({"layer": SCHEMES[0]})
+
+    assert torch.isfinite(model.model(values)).all()
+
+
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
 def test_weights_that_are_not_finite_are_told_of_by_layer(granularity: str) -> None:
     layer, values = nn.Linear(3, 3), _values(4, 3)

@@ -136,3 +136,24 @@ def test_channels_of_unlike_sizes_lose_less_with_scales_of_their_own(bits: int) 
 
     assert isinstance(weight_grid(weight, bits=bits, by_channel=True), ChannelGrid)
     assert error(by_channel=True) < error(by_channel=False)
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_percentiles_of_a_tensor_with_few_values_take_its_extremes(symmetry: str) -> None:
+    sparse = np.zeros(100_000)
+    sparse[:9] = 3.0
+
+    grid = TensorRange([histogram(sparse)]).grid(
+        Rule(bits=8, quantizer="percentile", symmetry=symmetry)
+    )
+
+    assert grid == TensorRange([histogram(sparse)]).grid(
+        Rule(bits=8, quantizer="absmax", symmetry=symmetry)
+    )
+
+
+def test_values_too_small_to_divide_count_as_one() -> None:
+    tiny = histogram(np.array([0.0, 1e-320, 3e-320]))
+
+    assert tiny.constant
+    assert mmse_threshold(tiny, bits=4) >= 0

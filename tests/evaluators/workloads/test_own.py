@@ -23,9 +23,8 @@ from evaluators.workloads.own import OwnNetwork, network_from
 _DRAWN = torch.Generator().manual_seed(1)
 INPUTS = torch.randn(50, 6, generator=_DRAWN)
 LABELS = INPUTS[:, :3].argmax(1)
-PAIRS: list[Labelled] = [
-    (INPUTS[at : at + 16], LABELS[at : at + 16]) for at in range(0, len(LABELS), 16)
-]
+_PARTS = INPUTS.split(16), LABELS.split(16)
+PAIRS: list[Labelled] = list(zip(*_PARTS, strict=True))
 
 
 def _network() -> nn.Module:
@@ -182,9 +181,82 @@ class _Sick(nn.Module):
         return outputs
 
 
+class _Writing(nn.Module):
+    """Writes to its input and has a mask of -inf."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.inner(inputs.mul_(1.7).add_(0.3))
+        return outputs
+
+
+class _Chance(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.inner(nn.functional.dropout(inputs, 0.5))
+        return outputs
+
+
+class _Remembering(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"runs": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None: ...
+
+
+def test_parameters_are_part_of_a_networks_identity(tmp_path: Path) -> None:
+    def digest(slope: float) -> str:
+        network = OwnNetwork(
+            "own",
+            _definition(),
+            params={"slope": slope},
+            cache=Cache(tmp_path / "cache"),
+            source="0" * 64,
+        )
+        network.prepare(silent)
+        return network.digest
+
+    assert digest(0.0) == digest(0.0) != digest(8.0)
+
+
+def test_networks_that_write_to_their_input_leave_the_data_as_they_are(tmp_path: Path) -> None:
+    given = [(inputs.clone(), labels) for inputs, labels in zip(*_PARTS, strict=True)]
+    network = _prepared(
+        tmp_path,
+        model=_Writing,
+        calibration=[inputs for inputs, _ in given],
+        search=given,
+        train=given,
+    )
+    choices = {knob: {"inner": 4} for knob in ("w_bits", "a_bits")}
+    request = Request(key="", choices=choices, arithmetic={}, split="search", timeout_s=1.0)
+    evaluator = AccuracyEvaluator(network)
+
+    found = [evaluator.evaluate(request) for _ in range(3)]
+    lessons = network.lessons(silent)
+    lessons.loss(network.model(), next(lessons.batches(np.random.default_rng(0))), _DRAWN)
+
+    assert found[0] == found[1] == found[2]
+    for (inputs, _), kept in zip(given, _PARTS[0], strict=True):
+        assert torch.equal(inputs, kept)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"model": _Chance}, "same outputs whenever it is run on the same batch"),
+        (
+            {"model": lambda: nn.Sequential(_Remembering(6, 3), nn.Linear(3, 3))},
+            "must consist of tensors, but '0._extra_state' is a dict",
+        ),
+        ({"model": lambda: nn.Sequential(nn.LazyLinear(3))}, "'weight' of module '0' is lazy"),
         ({"model": lambda: _Sick(float("nan"))}, "search batch 0: layer 'inner' returns what is"),
         ({"search": [(INPUTS[:, :5], LABELS)]}, r"batch 0: layer '0' does not take .*\(50, 5\)"),
         ({"search": [(INPUTS, LABELS + 9)]}, "batch 0: targets must be classes 0 .. 2"),
