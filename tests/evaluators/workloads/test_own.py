@@ -23,7 +23,7 @@ from evaluators.workloads.own import OwnNetwork, network_from
 _DRAWN = torch.Generator().manual_seed(1)
 INPUTS = torch.randn(50, 6, generator=_DRAWN)
 LABELS = INPUTS[:, :3].argmax(1)
-_PARTS = INPUTS.split(16), LABELS.split(16)
+_PARTS = torch.split(INPUTS, 16), torch.split(LABELS, 16)
 PAIRS: list[Labelled] = list(zip(*_PARTS, strict=True))
 
 
