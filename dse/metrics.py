@@ -44,6 +44,19 @@ METRICS: dict[str, Metric] = {
             meaning="share of spoken strings with any word wrong",
         ),
         Metric(
+            name="infidelity",
+            unit="%",
+            goal="min",
+            meaning="100 (1 - correlation of the outputs with the float network's own)",
+        ),
+        Metric(
+            name="kl",
+            unit="nat",
+            goal="min",
+            meaning="mean Kullback-Leibler divergence of the output classes' probabilities from "
+            "the float network's",
+        ),
+        Metric(
             name="memory_mib",
             unit="MiB",
             goal="min",

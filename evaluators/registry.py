@@ -4,6 +4,7 @@ Targets are import paths, so that listing names loads neither torch nor any netw
 others register themselves with the decorator `workload`, when the code they are in is imported.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -101,36 +102,54 @@ def workload(
         params: the parameters that the workload takes, with their defaults: plain JSON data.
 
     Raises:
-        SpecError: a name that is taken or cannot be one.
+        SpecError: a name that is taken or cannot be one, a summary that is no text, or parameters
+            that are not plain JSON data.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SpecError(
             "a workload's name must be lower-case letters, digits and . _ -, at most 100, "
             f"got {name!r}"
         )
     if name in WORKLOADS:
         raise SpecError(f"workload {name!r} comes with beacon-dse: give yours another name")
+    if not isinstance(summary, str):
+        raise SpecError(f"summary of workload {name!r} must be a text, got {summary!r:.60}")
+    plain = _plain(name, params or {})
 
     def register(make: Factory) -> Factory:
         if name in OWN:
             raise SpecError(f"workload {name!r} is registered twice")
         told = summary or (make.__doc__ or "").strip().partition("\n")[0]
-        OWN[name] = Own(name=name, make=make, summary=told, params=dict(params or {}))
+        OWN[name] = Own(name=name, make=make, summary=told, params=plain)
         return make
 
     return register
 
 
+def _plain(name: str, params: Mapping[str, object]) -> dict[str, object]:
+    try:
+        plain = cast(dict[str, object], json.loads(json.dumps(dict(params), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"params of workload {name!r} must be JSON data: {error}") from error
+    if plain != params:
+        raise SpecError(
+            f"params of workload {name!r} must be JSON data, lists for tuples and texts for keys, "
+            f"got {params!r:.200}"
+        )
+    return plain
+
+
 def make_workload(name: str, params: Mapping[str, object], places: Places) -> Workload:
     """Make the workload called `name`; cheap: data and training wait for `prepare`.
 
-    Runs the code of others if the name is theirs: in a process that may hang or die of it.
+    Runs the code of others if the name is neither beacon-dse's nor that of a workload added as a
+    file: in a process that may hang or die of it.
 
     Raises:
         UnknownNameError: no such workload.
         SpecError: parameters it does not take.
     """
-    if name not in WORKLOADS:
+    if name not in WORKLOADS and name not in file_names(places):
         found = load_target(_PLUGIN)(name, params, places)
         if found is not None:
             return cast(Workload, found)
@@ -203,6 +222,36 @@ _register(
         name="sru-digits",
         target="evaluators.workloads.sru_digits:sru_digits",
         summary="connected spoken digits, 4 bidirectional SRU layers, CTC; needs DSE_FSDD",
+    ),
+    Entry(
+        name="minilm-similarity",
+        target="evaluators.workloads.minilm_similarity:minilm_similarity",
+        summary="likeness of texts, MiniLM-L6 (BERT) with its real weights; needs data packages",
+    ),
+    Entry(
+        name="lenet-digits",
+        target="evaluators.workloads.lenet_digits:lenet_digits",
+        summary="handwritten digits, LeNet-5",
+    ),
+    Entry(
+        name="mlp-digits",
+        target="evaluators.workloads.mlp_digits:mlp_digits",
+        summary="handwritten digits, perceptron of 3 layers",
+    ),
+    Entry(
+        name="vit-digits",
+        target="evaluators.workloads.vit_digits:vit_digits",
+        summary="handwritten digits, small vision transformer",
+    ),
+    Entry(
+        name="segformer-digits",
+        target="evaluators.workloads.segformer_digits:segformer_digits",
+        summary="segmentation of digits on textures, small SegFormer",
+    ),
+    Entry(
+        name="efficientnet-lite0",
+        target="evaluators.workloads.efficientnet_lite0:efficientnet_lite0",
+        summary="photos, EfficientNet-Lite0 with its real weights; needs data packages",
     ),
     Entry(
         name="mohaq-sru",

@@ -45,7 +45,9 @@ def test_given_database_is_kept_as_it_is(tmp_path: Path) -> None:
     assert settings.database_url == "sqlite:///x.db"
 
 
-@pytest.mark.parametrize(("setting", "name"), [("DSE_TIMIT", "timit"), ("DSE_FSDD", "fsdd")])
+@pytest.mark.parametrize(
+    ("setting", "name"), [("DSE_TIMIT", "timit"), ("DSE_FSDD", "fsdd"), ("DSE_MNIST", "mnist")]
+)
 def test_data_set_is_a_folder_by_name(setting: str, name: str, tmp_path: Path) -> None:
     settings = read_settings({"DSE_HOME": str(tmp_path), setting: "/data/mine"})
 
