@@ -45,9 +45,11 @@ class RegistryCatalogue:
     """A `dse.catalogue.Catalogue` over the registry, the workloads that were added as files, and
     plug-ins, whose code runs in processes of its own."""
 
-    def __init__(self, places: Places, limits: Limits | None = None) -> None:
+    def __init__(
+        self, places: Places, limits: Limits | None = None, *, named: Sequence[Path] = ()
+    ) -> None:
         self._places = places
-        self._plugins = Plugins(places, limits or Limits())
+        self._plugins = Plugins(places, limits or Limits(), named=named)
 
     @property
     def evaluator_knobs(self) -> tuple[str, ...]:
@@ -58,10 +60,16 @@ class RegistryCatalogue:
             found = self._plugins.find(name, params)
             if found is not None:
                 return found
+        else:
+            self._plugins.check_free(name)
         try:
-            return make_known_workload(name, params, self._places)
+            return self.known_workload(name, params)
         except UnknownNameError as error:
             raise self._unknown(error) from error
+
+    def known_workload(self, name: str, params: Mapping[str, object]) -> Workload:
+        """Return a workload that is no plug-in's, whatever name those have."""
+        return make_known_workload(name, params, self._places)
 
     @property
     def file_names(self) -> list[str]:
@@ -84,7 +92,7 @@ class RegistryCatalogue:
 
 
 def catalogue(settings: Settings) -> RegistryCatalogue:
-    return RegistryCatalogue(settings.places, settings.limits)
+    return RegistryCatalogue(settings.places, settings.limits, named=settings.named)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
@@ -141,7 +142,9 @@ class Drive:
         from evaluators.pools.processes import ACCURACY, ProcessPool
         from evaluators.tasks import make_evaluator
 
-        places, most_mib, load_s = self._settings.places, problem.spec.evaluation.memory_mib, None
+        # where nothing of a plug-in is to run, none can
+        places, load_s = replace(self._settings.places, plugins=()), None
+        most_mib = problem.spec.evaluation.memory_mib
         workload: Workload = network
         if isinstance(workload, Described):
             places, limits = workload.places, workload.limits

@@ -16,12 +16,13 @@ def workload_items(catalogue: RegistryCatalogue) -> list[Json]:
     Plug-ins that cannot be used are in the list: `needs` says why.
     """
     items = [
-        _workload_item(entry.name, entry.summary, catalogue.workload(entry.name, {}))
+        _workload_item(entry.name, entry.summary, catalogue.known_workload(entry.name, {}))
         for entry in WORKLOADS.values()
     ]
     for name in catalogue.file_names:
         try:
-            items.append(_workload_item(name, "added as a file", catalogue.workload(name, {})))
+            workload = catalogue.known_workload(name, {})
+            items.append(_workload_item(name, "added as a file", workload))
         except DseError as error:
             items.append(_refused_item(name, str(error)))
     for offer in catalogue.offers():

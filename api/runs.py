@@ -4,20 +4,24 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine
 
-from api.documents import Document, beacon_item, item
-from dse.catalogue import Catalogue, check
+from api.documents import Document, Json, beacon_item, item
+from dse.catalogue import Catalogue
 from dse.design import Evaluation
+from dse.errors import DseError, Interrupted
 from dse.pareto import hypervolume
 from dse.ports import Role
-from dse.problem import Problem
-from dse.spec import spec_from_data
+from dse.problem import objectives
+from dse.spec import JobSpec, Reference, spec_from_data
 from storage.beacons import list_beacons
 from storage.engine import reading
 from storage.repositories import Jobs, Results
 
 
 def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
-    """Return what is stored of a job, in stable order."""
+    """Return what is stored of a job, in stable order.
+
+    A workload or platform that is gone leaves out what only it can tell, not the results.
+    """
     with reading(engine) as connection:
         row, results = Jobs(connection).get(job_id), Results(connection)
         front = results.front(job_id)
@@ -26,7 +30,6 @@ def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
         hypervolumes = results.hypervolumes(job_id)
         beacons = list_beacons(connection, job_id)
     spec = spec_from_data(row.spec)
-    problem = check(spec, catalogue)
     return {
         "job": {
             "id": row.id,
@@ -36,25 +39,17 @@ def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
             "finished_at": row.finished_at.isoformat() if row.finished_at else None,
             "float_metrics": dict(row.float_metrics or {}),
             "reference_point": dict(row.reference_point or {}),
-            "baseline_hypervolume": _hypervolume(problem, baselines, row.reference_point),
+            "baseline_hypervolume": _hypervolume(spec, baselines, row.reference_point),
             "counts": {
                 "designs": len(searched),
                 "networks_run": sum(e.measured for e in searched),
                 "feasible": sum(e.feasible for e in searched),
             },
-            "platforms": [
-                {"name": p.name, "params": dict(p.params), "constants": p.constants}
-                for p in problem.platforms
-            ],
-            "workload": {
-                "name": problem.workload.name,
-                "params": dict(problem.workload.params),
-                "macs": problem.workload.shape.macs,
-                "weights": problem.workload.shape.weights,
-            },
+            "platforms": [_platform(named, catalogue) for named in spec.platforms],
+            "workload": _workload(spec.workload, catalogue),
         },
         "spec": spec.model_dump(mode="json"),
-        "front": [item(e) for e in _sorted(problem, front)],
+        "front": [item(e) for e in _sorted(spec, front)],
         "baselines": [item(e) for e in baselines],
         "evaluations": [item(e) for e in searched],
         "hypervolume": hypervolumes,
@@ -62,17 +57,38 @@ def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
     }
 
 
+def _workload(named: Reference, catalogue: Catalogue) -> Json:
+    try:
+        workload = catalogue.workload(named.name, named.params)
+        params, shape = dict(workload.params), workload.shape
+    except Interrupted:
+        raise
+    except DseError:
+        return {"name": named.name, "params": named.params, "macs": None, "weights": None}
+    return {"name": named.name, "params": params, "macs": shape.macs, "weights": shape.weights}
+
+
+def _platform(named: Reference, catalogue: Catalogue) -> Json:
+    try:
+        platform = catalogue.platform(named.name, named.params)
+    except DseError:
+        return {"name": named.name, "params": named.params, "constants": []}
+    params = dict(platform.params)
+    return {"name": platform.name, "params": params, "constants": platform.constants}
+
+
 def _hypervolume(
-    problem: Problem, rows: list[Evaluation], reference_point: Mapping[str, float] | None
+    spec: JobSpec, rows: list[Evaluation], reference_point: Mapping[str, float] | None
 ) -> float:
     feasible = [e.metrics for e in rows if e.feasible]
     if not (feasible and reference_point):
         return 0.0
-    return hypervolume(problem.objectives(feasible), problem.reference(reference_point))
+    point = objectives(spec, [reference_point]).reshape(-1)
+    return hypervolume(objectives(spec, feasible), point)
 
 
-def _sorted(problem: Problem, rows: list[Evaluation]) -> list[Evaluation]:
+def _sorted(spec: JobSpec, rows: list[Evaluation]) -> list[Evaluation]:
     """Order a front along its first objective."""
-    objectives = problem.objectives([e.metrics for e in rows]).tolist()
-    places = sorted(range(len(rows)), key=lambda i: (objectives[i], rows[i].design.hash))
+    values = objectives(spec, [e.metrics for e in rows]).tolist()
+    places = sorted(range(len(rows)), key=lambda i: (values[i], rows[i].design.hash))
     return [rows[i] for i in places]

@@ -12,7 +12,7 @@ from dse.errors import DseError, SpecError
 from dse.ports import Progress, Workload
 from evaluators.pools.calls import call
 from evaluators.pools.described import Described, Plugins
-from evaluators.registry import WORKLOADS
+from evaluators.registry import WORKLOADS, file_names
 from evaluators.workloads.files import Examined, FileWorkload
 from evaluators.workloads.shelf import add_files, remove_files
 
@@ -97,6 +97,8 @@ def remove_workload(settings: Settings, name: str) -> None:
 def _check_free(settings: Settings, name: str) -> None:
     if name in WORKLOADS:
         raise SpecError(f"workload {name!r} comes with beacon-dse: give yours another name")
+    if name in file_names(settings.places):
+        return  # the shelf's own affair; a plug-in that has it too is refused already
     if name in Plugins(settings.places, settings.limits).names():
         raise SpecError(f"workload {name!r} is a plug-in's: give yours another name")
 

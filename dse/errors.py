@@ -9,7 +9,8 @@ DseError
 │   ├── FencedOutError             another driver has taken this job over: write nothing more
 │   └── StoreUnavailableError      the database is locked, full or away for now: try again
 ├── ConflictError                  what was asked of a job does not go with its state
-├── DriftError                     a resumed run proposes other designs than the stored ones
+├── DriftError                     a resumed run proposes other designs than the stored ones, or
+│                                  measures another network
 ├── EvaluationError                no design can be measured: the evaluator itself does not work
 └── Interrupted                    a stop was asked for; everything finished is stored
 """
@@ -70,6 +71,19 @@ class ConflictError(DseError):
 
 class DriftError(DseError):
     """A resumed run would not repeat what is stored."""
+
+    @classmethod
+    def other_network(cls, where: str) -> "DriftError":
+        """Return the error of figures that stem from another network than the one at hand.
+
+        Args:
+            where: what of the job they belong to.
+        """
+        return cls(
+            f"{where} was measured on another network than workload and torch give here: what "
+            "a job found must not be mixed; allowed: put back the network that the job began "
+            "with, or start another job (clone this one, or give the spec another search.seed)"
+        )
 
 
 class EvaluationError(DseError):

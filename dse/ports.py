@@ -227,7 +227,8 @@ class RunStore(Protocol):
         """Store designs before anything is measured.
 
         Raises:
-            DriftError: other designs are already stored for this role and generation.
+            DriftError: other designs are already stored for this role and generation, or the
+                same ones under other evaluation keys.
         """
 
     def recall(self, keys: Iterable[str]) -> dict[str, dict[str, float]]:

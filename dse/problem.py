@@ -71,9 +71,7 @@ class Problem:
     def objectives(self, rows: Sequence[Metrics]) -> FloatArray:
         """Return (n, n_objectives) to minimise; a missing metric stands at 0 (such a design is
         infeasible, and nobody looks at an infeasible design's objectives)."""
-        signs = [(name, METRICS[name].sign) for name in self.spec.objectives]
-        table = [[sign * row.get(name, 0.0) for name, sign in signs] for row in rows]
-        return np.asarray(table, dtype=np.float64).reshape(len(rows), len(signs))
+        return objectives(self.spec, rows)
 
     def reference(self, point: Metrics) -> FloatArray:
         """Return a reference point in the form of `objectives`: (n_objectives,)."""
@@ -91,6 +89,13 @@ class Problem:
         for part in parts[1:]:
             total = total + qualified[part]
         return total
+
+
+def objectives(spec: JobSpec, rows: Sequence[Metrics]) -> FloatArray:
+    """As `Problem.objectives`, for a spec whose workload and platforms may be gone."""
+    signs = [(name, METRICS[name].sign) for name in spec.objectives]
+    table = [[sign * row.get(name, 0.0) for name, sign in signs] for row in rows]
+    return np.asarray(table, dtype=np.float64).reshape(len(rows), len(signs))
 
 
 def ambiguous_metrics(platforms: Sequence[Platform]) -> dict[str, tuple[str, ...]]:

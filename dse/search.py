@@ -13,7 +13,7 @@ import numpy as np
 from dse import baselines
 from dse.beacons import Policy
 from dse.design import Design, Evaluation
-from dse.errors import EvaluationError, SpecError
+from dse.errors import DriftError, EvaluationError, SpecError
 from dse.judging import Judged, Judging
 from dse.measuring import Measuring
 from dse.metrics import METRICS
@@ -71,10 +71,11 @@ class Search:
 
         Raises:
             EvaluationError: nothing can be measured.
-            DriftError: this version would not repeat what is stored.
+            DriftError: this version would not repeat what is stored, or the network is another.
             FencedOutError: another driver has taken the job over.
             Interrupted: a stop was asked for.
         """
+        self._refuse_another_network()
         foundation = self._lay_foundation()
         reference = self._problem.reference(foundation.reference_point)
         optimizer, done = self._optimizer()
@@ -93,6 +94,13 @@ class Search:
         self._progress("searching", done, done)
         self._measure_test_split(front, judging)
 
+    def _refuse_another_network(self) -> None:
+        """A job whose last generation is finished proposes nothing again that would tell."""
+        last = self._store.last_generation()
+        stored = [] if last is None else self._store.evaluations_since(last.number)
+        if any(e.key != self._measuring.request(e.design, "search").key for e in stored[:1]):
+            raise DriftError.other_network(f"search generation {stored[0].generation}")
+
     def _lay_foundation(self) -> Foundation:
         self._float_metrics = self._measuring.float_network("search")
         spec = self._problem.spec
@@ -102,6 +110,8 @@ class Search:
             baselines.greedy(self._problem, self._float_metrics, self._baselines)
         stored = self._store.foundation()
         if stored is not None:
+            if {**stored.float_metrics, **self._float_metrics} != stored.float_metrics:
+                raise DriftError.other_network("the float network")
             return stored
         point = spec.reference_point or self._worst_baselines()
         foundation = Foundation(float_metrics=self._float_metrics, reference_point=point)

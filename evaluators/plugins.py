@@ -5,7 +5,6 @@ into a process of its own (`evaluators.pools.described`).
 """
 
 import hashlib
-import inspect
 import sys
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -16,6 +15,7 @@ from typing import Final, cast
 
 from dse.errors import SpecError
 from dse.ports import Workload
+from evaluators.arguments import call_with
 from evaluators.registry import OWN, WORKLOADS, Own, Places, load_target, workload
 
 GROUP: Final = "beacon_dse.workloads"
@@ -159,8 +159,7 @@ def complete_params(own: Own, params: Mapping[str, object]) -> dict[str, object]
 
 def _made(own: Own, params: Mapping[str, object], places: Places, source: str) -> Workload:
     complete = complete_params(own, params)
-    takes = len(inspect.signature(own.make).parameters)
-    returned = own.make(*(complete, places)[:takes])
+    returned = call_with(own.make, {"params": complete, "places": places})
     make = load_target(_NETWORK)
     return cast(
         Workload, make(returned, name=own.name, params=complete, places=places, source=source)

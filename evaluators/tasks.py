@@ -38,8 +38,9 @@ def make_evaluator(
     network.prepare(silent)
     if digest not in (None, network.digest):
         raise EvaluationError(
-            f"workload {workload!r} is another network each time it is made (digest {digest}, "
-            f"then {network.digest}): its model and data must not depend on chance"
+            f"workload {workload!r} is another network than when the job began (digest {digest}, "
+            f"then {network.digest}): it was replaced or edited meanwhile, or its model or data "
+            "depend on chance, which they must not"
         )
     return Evaluator(
         network,

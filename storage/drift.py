@@ -28,12 +28,19 @@ def refuse_other_foundation(stored: Foundation, given: Foundation) -> None:
         raise DriftError(f"the job began on {stored}, this run would on {given}")
 
 
-def refuse_other_designs(
-    role: Role, generation: int, stored: Sequence[str], proposed: Sequence[str]
+def refuse_other_proposals(
+    role: Role,
+    generation: int,
+    stored: Sequence[tuple[str, str]],
+    proposed: Sequence[tuple[str, str]],
 ) -> None:
-    """Raise DriftError, naming the first difference, unless the hashes agree in order."""
+    """Raise DriftError, naming the first difference, unless the designs agree in order.
+
+    Args:
+        stored, proposed: hash and evaluation key of each design.
+    """
     place = f"{role} generation {generation}"
-    for position, (theirs, ours) in enumerate(zip(stored, proposed, strict=False)):
+    for position, ((theirs, _), (ours, _)) in enumerate(zip(stored, proposed, strict=False)):
         if theirs != ours:
             raise DriftError(
                 f"{place}, position {position}: design {theirs} is stored, "
@@ -44,6 +51,8 @@ def refuse_other_designs(
             f"{place}: {len(stored)} designs are stored, this run proposes {len(proposed)}; "
             "was the job begun by another release?"
         )
+    if list(stored) != list(proposed):
+        raise DriftError.other_network(place)
 
 
 def refuse_repeats(role: Role, known: Iterable[str], hashes: Sequence[str]) -> None:

@@ -136,7 +136,8 @@ class SqlRunStore:
         """Store designs before anything is measured; repeating it changes nothing.
 
         Raises:
-            DriftError: other designs are already stored for this role and generation.
+            DriftError: other designs are already stored for this role and generation, or the
+                same ones to be measured on another network.
             StoreError: a design was proposed before, in this generation or another.
         """
         hashes = [proposal.design.hash for proposal in proposals]
@@ -144,9 +145,10 @@ class SqlRunStore:
         rows = designs.proposal_rows(self._lease.job_id, role, generation, proposals)
         self._hashes |= {p.key: h for p, h in zip(proposals, hashes, strict=True)}
         with self._holding():
-            stored = [row.hash for row in self._writer.execute(sql.PLACED, place)]
-            if stored:
-                drift.refuse_other_designs(role, generation, stored, hashes)
+            placed = self._writer.execute(sql.PLACED, place)
+            if stored := [(row.hash, row.evaluation_key) for row in placed]:
+                given = [(p.design.hash, p.key) for p in proposals]
+                drift.refuse_other_proposals(role, generation, stored, given)
                 return
             known = self._known(role)
             drift.refuse_repeats(role, known, hashes)

@@ -64,7 +64,7 @@ GENOMES = (
     .order_by(DesignRow.generation, DesignRow.position)
 )
 PLACED = (
-    select(DesignRow.hash, DesignRow.id)
+    select(DesignRow.hash, DesignRow.id, DesignRow.evaluation_key)
     .where(
         DesignRow.job_id == _job,
         DesignRow.role == bindparam("role"),

@@ -329,6 +329,8 @@ class MemoryStore:
         stored = self.proposals.setdefault((role, generation), list(proposals))
         if [p.design.hash for p in stored] != [p.design.hash for p in proposals]:
             raise DriftError("other designs are stored")
+        if [p.key for p in stored] != [p.key for p in proposals]:
+            raise DriftError.other_network(f"{role} generation {generation}")
 
     def recall(self, keys: Iterable[str]) -> dict[str, dict[str, float]]:
         return {key: self.measured[key] for key in keys if key in self.measured}

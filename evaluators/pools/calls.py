@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Final
 
 from dse.errors import CacheError, EvaluationError, Interrupted, SpecError, WeightsError
 from dse.ports import Progress
 from dse.tasks import Report
-from evaluators.pools.child import Answer, answer
+from evaluators.pools.attempt import describe
+from evaluators.pools.child import Answer, Message, answer
 from evaluators.pools.slot import Slot
 
 _LOOK_S: Final = 0.5
@@ -37,13 +39,14 @@ def call(
     Args:
         target: "package.module:function"; it takes the arguments, then a progress.
         arguments: plain data.
-        progress: told what the function tells; twice a second again, so that it may raise to
-            end the child while that is silent.
+        progress: told what the function tells, "preparing" before that; twice a second again,
+            so that it may raise to end the child while that is silent.
 
     Raises:
         SpecError, CacheError, WeightsError, Interrupted: the function raised one; an
             UnknownNameError comes as SpecError.
-        EvaluationError: it raised anything else, died, fell silent or took too much memory.
+        EvaluationError: it raised anything else, died, fell silent, took too much memory or
+            returned what cannot be read here.
     """
     slot = Slot(target, arguments, main=answer)
     try:
@@ -54,20 +57,18 @@ def call(
 
 def _await(slot: Slot, limits: Limits, progress: Progress) -> Answer:
     heard = time.monotonic()
-    last: Report | None = None
+    last = Report(key="", label="preparing", done=0, total=1)
     while True:
-        try:
-            if slot.connection.poll(_LOOK_S):
-                message = slot.connection.recv()
-                if isinstance(message, Answer):
-                    return message
-                if isinstance(message, Report):
-                    last = message
-                heard = time.monotonic()
-        except (EOFError, ConnectionError):
-            raise EvaluationError(f"its process {slot.death()}") from None
-        if last is not None:
-            progress(last.label, last.done, last.total)
+        wait([slot.connection, slot.sentinel], _LOOK_S)
+        dead = slot.dead
+        message = _hear(slot)
+        if isinstance(message, Answer):
+            return message
+        if isinstance(message, Report):
+            last, heard = message, time.monotonic()
+        elif dead:  # what it has started itself may hold the pipe open
+            raise EvaluationError(f"its process {slot.death()}")
+        progress(last.label, last.done, last.total)
         if time.monotonic() - heard > limits.silence_s:
             raise EvaluationError(
                 f"its process was ended: it told of no progress for {limits.silence_s:g} s"
@@ -77,6 +78,17 @@ def _await(slot: Slot, limits: Limits, progress: Progress) -> Answer:
                 f"its process was ended: it held {used:.0f} MiB of memory, "
                 f"allowed are {limits.memory_mib:g}"
             )
+
+
+def _hear(slot: Slot) -> Message:
+    try:
+        return slot.connection.recv() if slot.connection.poll() else None
+    except (EOFError, ConnectionError):
+        raise EvaluationError(f"its process {slot.death()}") from None
+    except Exception as error:  # unpickling raises whatever the classes of what was sent raise
+        raise EvaluationError(
+            f"its process sent what cannot be read: {describe(error)}; allowed: plain data"
+        ) from error
 
 
 def _read(told: Answer) -> object:

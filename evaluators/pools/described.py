@@ -5,14 +5,17 @@ parent holds is the description.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final, cast, final
+from typing import Final, TypeVar, cast, final
+
+from pydantic import TypeAdapter, ValidationError
 
 from dse.design import NetworkShape, Value
 from dse.errors import DseError, EvaluationError, SpecError
 from dse.ports import Progress, silent
+from dse.spec import explain
 from evaluators.plugins import (
     clashes,
     file_digest,
@@ -23,7 +26,9 @@ from evaluators.plugins import (
 )
 from evaluators.pools.calls import Limits, call
 from evaluators.pools.memory import Memory
-from evaluators.registry import OWN, Places, file_names, make_workload
+from evaluators.registry import OWN, WORKLOADS, Places, file_names, make_workload
+
+T = TypeVar("T")
 
 _HERE: Final = __name__
 _PREPARED: Final = "evaluators.pools.errands:prepare"
@@ -52,6 +57,10 @@ class Description:
     needs: str | None
     defaults: Mapping[str, Value]
     floats: tuple[str, ...]
+
+
+_DESCRIPTION: Final = TypeAdapter(Description)
+_NAMES: Final = TypeAdapter(tuple[str, ...])
 
 
 @final
@@ -172,18 +181,37 @@ class Offer:
 class Plugins:
     """The workloads in the code of others that this installation names; runs none of it here."""
 
-    def __init__(self, places: Places, limits: Limits) -> None:
+    def __init__(self, places: Places, limits: Limits, *, named: Sequence[Path] = ()) -> None:
+        """Take the plug-ins of an installation.
+
+        Args:
+            named: those of `places.plugins` that the command's user has named.
+        """
         self._places = places
         self._limits = limits
+        self._named = named
+
+    def check_free(self, name: str) -> None:
+        """Refuse files that the command's user has named if they register `name` too, which is
+        another workload's.
+
+        Raises:
+            SpecError: one does.
+            DseError: one cannot be loaded.
+        """
+        for path in self._named:
+            if name in self._names_in(path):
+                raise SpecError(_taken(path, name))
 
     def find(self, name: str, params: Mapping[str, object]) -> Described | None:
         """Return the workload called `name`; None: no plug-in has it.
 
         Raises:
-            SpecError: several have it, or it does not take these parameters.
+            SpecError: several have it, a workload added as a file has that name too, or it does
+                not take these parameters.
             EvaluationError: its code raises, hangs, dies or returns no workload.
         """
-        if name in (refused := clashes()):
+        if name in (refused := self._clashes()):
             raise SpecError(refused[name])
         files = [path for path, names in self._files().items() if name in names]
         entry = installed().get(name)
@@ -200,12 +228,16 @@ class Plugins:
         """Return every name that is offered, and the paths of files that cannot tell theirs: name
         or path -> why it cannot be used, if that is known without describing it."""
         told: dict[str, str | None] = dict.fromkeys(installed())
-        told |= clashes()
+        told |= self._clashes()
+        added = file_names(self._places)
         for path in self._places.plugins:
             try:
-                told |= dict.fromkeys(self._named(path))
+                names = self._names_in(path)
             except DseError as error:
                 told[str(path)] = str(error)
+                continue
+            for name in names:
+                told[name] = _taken(path, name) if name in added else told.get(name)
         return told
 
     def offers(self) -> list[Offer]:
@@ -228,24 +260,29 @@ class Plugins:
         found = {}
         for path in self._places.plugins:
             try:
-                found[path] = self._named(path)
+                found[path] = self._names_in(path)
             except DseError:
                 continue  # the others go on working; `names` tells of it
         return found
 
-    def _named(self, path: Path) -> tuple[str, ...]:
+    def _clashes(self) -> dict[str, str]:
+        added = file_names(self._places)
+        told = {
+            name: f"workload {name!r} of {origin(entry)} has the name of one added as a file"
+            for name, entry in installed().items()
+            if name in added
+        }
+        return told | clashes()
+
+    def _names_in(self, path: Path) -> tuple[str, ...]:
         def ask() -> tuple[str, ...]:
             try:
                 told = call(f"{_HERE}:names_in", (path,), limits=self._describing, progress=silent)
             except DseError as error:
                 raise type(error)(f"plug-in {path} cannot be loaded: {error}") from error
-            return cast(tuple[str, ...], told)
+            return _parsed(f"plug-in {path}", _NAMES, told)
 
-        names = _MEMORY.ask(_key("names", str(path), file_digest(path)), ask)
-        taken = [name for name in names if name in file_names(self._places)]
-        if taken:
-            raise SpecError(f"plug-in {path}: workload {taken[0]!r} was added as a file already")
-        return names
+        return _MEMORY.ask(_key("names", str(path), file_digest(path)), ask)
 
     def _described(
         self, name: str, params: Mapping[str, object], digest: str, path: Path | None
@@ -255,7 +292,7 @@ class Plugins:
         def ask() -> Description:
             given = (name, dict(params), places)
             told = _naming(name, f"{_HERE}:describe", given, self._describing, silent)
-            return cast(Description, told)
+            return _parsed(f"workload {name!r}", _DESCRIPTION, told)
 
         key = _key("describe", name, digest, dict(params), str(places.home), _folders(places))
         return Described(_MEMORY.ask(key, ask), places=places, limits=self._limits)
@@ -265,17 +302,19 @@ class Plugins:
         return replace(self._limits, silence_s=min(DESCRIBING_S, self._limits.silence_s))
 
 
-def names_in(path: Path, progress: Progress) -> tuple[str, ...]:
-    """Return the workloads that a plug-in file registers. Runs it."""
-    return tuple(load_file(path))
+def names_in(path: Path, progress: Progress) -> str:
+    """Return the workloads that a plug-in file registers, as JSON. Runs it."""
+    return json.dumps(list(load_file(path)))
 
 
-def describe(
-    name: str, params: Mapping[str, object], places: Places, progress: Progress
-) -> Description:
-    """Make a workload and describe it. Runs its code."""
+def describe(name: str, params: Mapping[str, object], places: Places, progress: Progress) -> str:
+    """Make a workload and return its description as JSON. Runs its code.
+
+    Raises:
+        SpecError: it tells of itself what is no JSON data.
+    """
     made = make_workload(name, params, places)
-    return Description(
+    description = Description(
         name=name,
         summary=OWN[name].summary if name in OWN else "",
         params=dict(made.params),
@@ -287,6 +326,23 @@ def describe(
         defaults=dict(made.defaults),
         floats=tuple(getattr(made, "floats", ())),  # a Network of one's own may not tell
     )
+    try:
+        return json.dumps(asdict(description), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"its description must be plain JSON data: {error}") from error
+
+
+def _parsed(whose: str, kind: TypeAdapter[T], told: object) -> T:
+    # text alone crosses: to unpickle an object of a class of theirs imports their code
+    try:
+        return kind.validate_json(cast(str, told), strict=True)
+    except ValidationError as error:
+        raise EvaluationError(f"{whose} cannot be described:\n{explain(error)}") from error
+
+
+def _taken(path: Path, name: str) -> str:
+    kind = "comes with beacon-dse" if name in WORKLOADS else "was added as a file already"
+    return f"plug-in {path}: workload {name!r} {kind}: give yours another name"
 
 
 def _naming(

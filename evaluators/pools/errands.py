@@ -71,7 +71,8 @@ def write_from(
     """Return the files of `source.design` on a prepared network; errors as of `write`."""
     if network.digest != source.network:
         raise EvaluationError(
-            f"the network is another each time it is made: {source.network}, then {network.digest}"
+            f"the network is another than before (digest {source.network}, then "
+            f"{network.digest}): it was replaced or edited meanwhile, or depends on chance"
         )
     evaluator = AccuracyEvaluator(network, Vault(places.beacons), _cache(places))
     model = evaluator.quantized(source.beacon)

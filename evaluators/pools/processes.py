@@ -151,16 +151,22 @@ class ProcessPool:
         return max(0.0, min([end, *deadlines]) - time.monotonic())
 
     def _receive(self, timeout_s: float) -> None:
-        slots: dict[object, Slot] = {slot.connection: slot for slot in self._slots}
-        for connection in wait([slot.connection for slot in self._slots], timeout_s):
-            self._listen(slots[connection])
+        # a dead child's pipe stays open while what it has forked holds it
+        connections = [slot.connection for slot in self._slots]
+        ready = wait([*connections, *(slot.sentinel for slot in self._slots)], timeout_s)
+        for slot in list(self._slots):
+            if slot.connection in ready or slot.sentinel in ready:
+                self._listen(slot)
 
     def _listen(self, slot: Slot) -> None:
         # to the end: behind a report may stand the outcome of a task that is about to expire
+        dead = slot.dead
         try:
             while slot.connection.poll():
                 self._hear(slot, slot.connection.recv())
         except (EOFError, ConnectionError):
+            dead = True
+        if dead:
             self._bury(slot)
 
     def _hear(self, slot: Slot, message: Message) -> None:

@@ -55,6 +55,16 @@ class Slot:
         return self.ready and self.task is None
 
     @property
+    def sentinel(self) -> int:
+        """Of the process, for `multiprocessing.connection.wait`: ready once it has ended. The pipe
+        need not close then: what the child has forked may hold it."""
+        return self._process.sentinel
+
+    @property
+    def dead(self) -> bool:
+        return self._process.exitcode is not None
+
+    @property
     def deadline(self) -> float:
         """When its task runs out of time, by the monotonic clock."""
         assert self.task is not None
@@ -67,7 +77,7 @@ class Slot:
         self.started = time.monotonic()
 
     def death(self) -> str:
-        """Say how the child ended, once its pipe has closed."""
+        """Say how the child ended, once it has or its pipe has closed."""
         self._process.join(_GRACE_S)
         code = self._process.exitcode
         if code is None:

@@ -78,13 +78,8 @@ class Definition:
             for number, pair in enumerate(_filled(split, getattr(self, split))):
                 _check_labelled(f"{split}[{number}]", pair)
         self._check_training()
-        for knob, value in self.defaults.items():
-            if knob not in KNOBS:
-                raise UnknownNameError("knob in defaults", knob, KNOBS)
-            if value not in KNOBS[knob].choices:
-                raise SpecError(
-                    f"defaults of {knob} must be one of {list(KNOBS[knob].choices)}, got {value!r}"
-                )
+        defaults = {str(knob): _choice(knob, value) for knob, value in self.defaults.items()}
+        object.__setattr__(self, "defaults", defaults)
 
     def _check_training(self) -> None:
         if self.train is None:
@@ -94,6 +89,16 @@ class Definition:
                 _check_labelled(f"train[{number}]", pair)
         if self.loss is None and not isinstance(self.metric, str):
             raise SpecError("train with a metric of your own needs a loss, got none")
+
+
+def _choice(knob: str, value: Value) -> Value:
+    """Return the catalogue's own value that equals the given one, which may be an enum's."""
+    if knob not in KNOBS:
+        raise UnknownNameError("knob in defaults", knob, KNOBS)
+    choices = KNOBS[knob].choices
+    if value not in choices:
+        raise SpecError(f"defaults of {knob} must be one of {list(choices)}, got {value!r}")
+    return choices[choices.index(value)]
 
 
 def inputs_of(batch: Batch) -> tuple[Tensor, ...]:

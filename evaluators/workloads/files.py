@@ -181,12 +181,13 @@ class FileWorkload:
         """
         if self._network is not None:
             return
-        for name, digest in self.manifest.files.items():
-            self._check(name, digest)
+        self._check_files()
         from evaluators.workloads.reading import network_of, read_files
 
         metric = self.manifest.metric
         files = read_files(self._folder, metric, list(self.manifest.samples))
+        # they may have been replaced between the look at them and the reading
+        self._check_files()
         network = network_of(self.name, files, metric, self._places)
         if network.shape != self.shape:
             raise SpecError(
@@ -216,6 +217,10 @@ class FileWorkload:
         assert self._network is not None, "prepare comes first"
         return self._network
 
+    def _check_files(self) -> None:
+        for name, digest in self.manifest.files.items():
+            self._check(name, digest)
+
     def _check(self, name: str, digest: str) -> None:
         path = self._folder / name
         try:
@@ -227,5 +232,6 @@ class FileWorkload:
         if found != digest:
             raise SpecError(
                 f"workload {self.name!r}: {path} was altered: its SHA-256 is {found}, "
-                f"{digest} when it was added; add the workload again with --replace"
+                f"{digest} when it was added; add the workload again with --replace, or, if "
+                "that was done meanwhile, repeat the command"
             )

@@ -1,12 +1,11 @@
 """A workload of one's own as a network that can be measured and retrained."""
 
 import hashlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional
 from dse.design import NetworkShape, Value, content_hash
 from dse.errors import DseError, EvaluationError, SpecError, UnknownNameError
 from dse.ports import Progress
+from evaluators.arguments import call_with
 from evaluators.data.cache import Cache, Parts
 from evaluators.models.tracing import Traced, trace
 from evaluators.models.training import one_thread
@@ -23,13 +23,21 @@ from evaluators.network import Batch, Lessons
 from evaluators.registry import Places
 from evaluators.workloads.blame import blame, tensors_in
 from evaluators.workloads.definition import Definition, Labelled, Loss, inputs_of
-from evaluators.workloads.metrics import METRICS, Mean
+from evaluators.workloads.metrics import METRICS, Mean, squared_error
 
 _SEED: Final = 0
+
+
+def _squared_error(outputs: object, targets: Tensor) -> Tensor:
+    # the metric refuses shapes that torch's own loss would broadcast
+    squared_error(outputs, targets)
+    return functional.mse_loss(cast(Tensor, outputs), targets)
+
+
 _LOSSES: Final[Mapping[str, Loss]] = {
     "top1-error": functional.cross_entropy,
     "top5-error": functional.cross_entropy,
-    "mse": functional.mse_loss,
+    "mse": _squared_error,
 }
 _MEMBERS: Final = (
     *("name", "params", "shape", "metrics", "splits", "trainable", "needs", "defaults"),
@@ -167,6 +175,22 @@ class OwnNetwork:
         found = self._definition
         return self._measure(model, split, found.search if split == "search" else found.test)
 
+    def rehearse(self, train: Sequence[Labelled]) -> None:
+        """Run all calibration batches, and the first and the last of the training.
+
+        Raises:
+            EvaluationError: as `measure`.
+        """
+        model, mean = self.model(), self._mean()
+        with torch.no_grad():
+            for number, inputs in enumerate(self.calibration()):
+                with _naming("calibration", number):
+                    self._outputs(model, inputs)
+            for number in sorted({0, len(train) - 1} if train else ()):
+                batch, targets = train[number]
+                with _naming("train", number):
+                    mean.add(self._outputs(model, inputs_of(batch)), targets)
+
     def lessons(self, progress: Progress) -> Lessons:
         """Return the training batches, each epoch in another order. The model stays in
         evaluation mode: dropout is off and batch normalization frozen."""
@@ -241,8 +265,7 @@ class OwnNetwork:
     def _fit(self, model: nn.Module, progress: Progress) -> None:
         fit = self._definition.fit
         assert fit is not None
-        takes = len(inspect.signature(fit).parameters)
-        fit(*(model, progress)[: max(1, takes)])
+        call_with(fit, {"model": model, "progress": progress})
 
     def _digest_with(self, weights: Mapping[str, Tensor]) -> str:
         given = self._definition
@@ -267,19 +290,19 @@ class OwnNetwork:
     def _measure(
         self, model: nn.Module, split: str, batches: Sequence[Labelled]
     ) -> dict[str, float]:
-        metric = self._definition.metric
-        mean = Mean(METRICS[metric] if isinstance(metric, str) else metric)
+        mean = self._mean()
         with torch.no_grad():
             for number, (batch, targets) in enumerate(batches):
-                try:
-                    self._count(mean, model, inputs_of(batch), targets)
-                except Exception as error:
-                    raise EvaluationError(f"{split} batch {number}: {_text(error)}") from error
+                with _naming(split, number):
+                    mean.add(self._outputs(model, inputs_of(batch)), targets)
         return {"error": mean.value}
 
-    def _count(
-        self, mean: Mean, model: nn.Module, inputs: tuple[Tensor, ...], targets: Tensor
-    ) -> None:
+    def _mean(self) -> Mean:
+        metric = self._definition.metric
+        return Mean(METRICS[metric] if isinstance(metric, str) else metric)
+
+    # Any: a model may return what it likes
+    def _outputs(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         try:
             outputs = model(*_copies(inputs))
         except Exception as error:
@@ -291,7 +314,7 @@ class OwnNetwork:
         for tensor in tensors_in(outputs):
             if not bool(tensor.isfinite().all()):
                 raise EvaluationError(f"{_at(model, inputs)} returns what is not finite")
-        mean.add(outputs, targets)
+        return outputs
 
     def _batches(self, random: np.random.Generator) -> Iterator[Batch]:
         train = self._definition.train
@@ -315,6 +338,14 @@ def _seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         yield
+
+
+@contextmanager
+def _naming(split: str, number: int) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise EvaluationError(f"{split} batch {number}: {_text(error)}") from error
 
 
 def _at(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:

@@ -14,6 +14,7 @@ from dse.errors import EvaluationError, SpecError, UnknownNameError
 from dse.ports import Progress
 from evaluators.data.arrays import Array, read_arrays
 from evaluators.data.cache import Cache
+from evaluators.evaluation import finite_metrics
 from evaluators.models.archive import read_archive
 from evaluators.models.exported import ExportedNetwork
 from evaluators.models.products import find_products
@@ -114,6 +115,7 @@ def examine(
         outputs = _check_outputs(network, files.program, told.get(MODEL, MODEL))
         if metric in CLASSES:
             _check_classes(files, outputs.shape[1], told)
+        network.rehearse([(x, y) for x, y in _batches(files.data.get("train", {}))])
         errors = {}
         for number, split in enumerate(("search", "test")):
             progress(f"running the float network on {split}", number, 2)
@@ -123,7 +125,7 @@ def examine(
         # the pass through the network tells whether there are any, the program tells where
         floats=find_products(files.program).operators if network.floats else (),
         samples={split: len(arrays["x"]) for split, arrays in files.data.items()},
-        errors=errors,
+        errors=finite_metrics(errors),
     )
 
 
@@ -142,21 +144,37 @@ def _inputs(array: Array, program: Program, told: str) -> Tensor:
         raise SpecError(
             f"{told} must be {allowed}, as the model takes {program.dtype}, got {array.dtype}"
         )
-    return _tensor(array).to(program.dtype)
+    return _converted(array, program.dtype, told)
 
 
 def _labels(array: Array, metric: str, told: str) -> Tensor:
     if metric in CLASSES:
         if array.dtype.kind not in "biu":
             raise SpecError(f"{told} must be classes, integers, for {metric}, got {array.dtype}")
-        return _tensor(array).to(torch.int64)
-    return _tensor(array).to(torch.float32)
+        return _converted(array, torch.int64, told)
+    return _converted(array, torch.float32, told)
 
 
-def _tensor(array: Array) -> Tensor:
-    if array.dtype.kind == "u":
-        return torch.from_numpy(array.astype(np.int64))
-    return torch.from_numpy(array.astype(np.float64) if array.dtype.itemsize > 8 else array)
+def _converted(array: Array, dtype: torch.dtype, told: str) -> Tensor:
+    """Return an array as a tensor; it loses digits after the point at most."""
+    plain: Array = array
+    with np.errstate(over="ignore"):
+        if dtype.is_floating_point and (array.dtype.kind == "u" or array.dtype.itemsize > 8):
+            plain = array.astype(np.float64)
+        elif array.dtype.kind == "u":
+            plain = array.astype(np.int64)
+    tensor = torch.from_numpy(plain).to(dtype)
+    kept = (
+        bool(tensor.isfinite().all())
+        if dtype.is_floating_point
+        else np.array_equal(tensor.numpy(), array)
+    )
+    if not kept:
+        raise SpecError(
+            f"{told} must hold values that {dtype} can hold, as which they are used, got "
+            f"{array.dtype} from {array.min()!s} to {array.max()!s}"
+        )
+    return tensor
 
 
 def _fresh(program: Program) -> ExportedNetwork:
@@ -166,7 +184,7 @@ def _fresh(program: Program) -> ExportedNetwork:
 
 
 def _batches(arrays: Mapping[str, Tensor]) -> list[tuple[Tensor, ...]]:
-    starts = range(0, len(arrays["x"]), BATCH)
+    starts = range(0, len(arrays.get("x", ())), BATCH)
     return [tuple(tensor[i : i + BATCH] for tensor in arrays.values()) for i in starts]
 
 

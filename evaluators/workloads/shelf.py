@@ -29,6 +29,7 @@ MOST_BYTES: Final = 4 * 2**30
 _NAME: Final = re.compile("[a-z0-9][a-z0-9._-]{0,99}")
 _UNFINISHED: Final = ".tmp"
 _REPLACED: Final = ".old"
+_REMOVED: Final = ".gone"
 
 
 def add_files(
@@ -94,7 +95,8 @@ def remove_files(name: str, places: Places) -> None:
     if name not in names:
         raise UnknownNameError("workload that was added as files", name, names)
     with _alone(places.workloads):
-        _set_aside(places.workloads / name)
+        _set_aside(places.workloads / name, _REMOVED)
+        _flush_names(places.workloads)
         _sweep(places.workloads)
 
 
@@ -128,20 +130,24 @@ def _write(path: Path, content: bytes) -> None:
 
 def _put(folder: Path, target: Path) -> None:
     if target.exists():
-        _set_aside(target)
+        _set_aside(target, _REPLACED)
     folder.rename(target)
     _flush_names(target.parent)
     _sweep(target.parent)
 
 
-def _set_aside(target: Path) -> None:
-    target.rename(target.with_name(f".{target.name}.{secrets.token_hex(4)}{_REPLACED}"))
+def _set_aside(target: Path, suffix: str) -> None:
+    target.rename(target.with_name(f".{target.name}.{secrets.token_hex(4)}{suffix}"))
 
 
 def _sweep(workloads: Path) -> None:
-    """Remove what is unfinished or replaced. Nobody else works here meanwhile."""
+    """Remove what is unfinished, replaced or removed. Nobody else works here meanwhile."""
     for path in workloads.glob(".*"):
-        if path.suffix in (_UNFINISHED, _REPLACED):
+        if path.suffix not in (_UNFINISHED, _REPLACED, _REMOVED):
+            continue
+        if path.is_symlink():
+            path.unlink()
+        else:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 import yaml
 
 from api.app import create_app
@@ -20,7 +21,9 @@ from evaluators.pools.calls import Limits
 from evaluators.pools.described import Described
 from tests.api.served import served
 from tests.command_line import Call
+from tests.evaluators.models.exports import Mlp
 from tests.evaluators.plugin_files import BAD, GOOD, TUNABLE, workload_named, write_plugin
+from tests.evaluators.workloads.file_sets import options, write_files
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/own-networks.md").read_text(encoding="utf-8")
@@ -59,9 +62,64 @@ def test_plugins_are_named_by_setting_and_option(tmp_path: Path) -> None:
     given = {"DSE_HOME": str(tmp_path), "DSE_PLUGINS": f"{first}:{second}"}
 
     assert read_settings(given).plugins == (first, second)
+    assert read_settings(given).named == ()
     assert read_settings(given, plugins=[second]).places.plugins == (first, second)
+    assert read_settings(given, plugins=[second]).named == (second,)
     with pytest.raises(SpecError, match="must be a Python file, got .*none.py: there is none"):
         read_settings(given, plugins=[tmp_path / "none.py"])
+
+
+def test_listed_plugin_that_is_missing_hinders_nobody_and_is_told(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "none.py"
+    monkeypatch.setenv("DSE_PLUGINS", f"{missing}:~nobody-of-that-name/my.py")
+
+    assert call("platforms").code == 0
+    items = {item["name"]: item for item in json.loads(call("workloads", "--json").out)["items"]}
+
+    assert f"cannot read plug-in {missing}: No such file" in items[str(missing)]["needs"]
+
+
+def test_named_plugin_with_the_name_of_a_known_workload_is_refused_and_listed(
+    call: Call, tmp_path: Path
+) -> None:
+    code = (
+        "from evaluators.registry import workload\n\n\n@workload('mohaq-sru')\ndef made(): ...\n"
+    )
+    plugin = write_plugin(tmp_path / "my.py", code)
+    cost = ("cost", "--workload", "mohaq-sru", "--platform", "bitfusion", "--set=w_bits=4")
+
+    said = call(*cost, "--plugin", plugin)
+    listed = call("workloads", "--plugin", plugin, "--json")
+
+    assert said.code == 2
+    assert f"plug-in {plugin} cannot be loaded: workload 'mohaq-sru' comes with" in said.err
+    assert listed.code == 0
+    items = {item["name"]: item for item in json.loads(listed.out)["items"]}
+    assert "comes with beacon-dse" in items[str(plugin)]["needs"]
+    assert items["mohaq-sru"]["macs"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["inline", "processes"])
+def test_job_of_a_workload_of_files_runs_no_plugin(
+    pool: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    files = write_files(tmp_path, Mlp(), (6,))
+    assert call("workloads", "add", "own", *options(files), "--metric", "top1-error").code == 0
+    mark = tmp_path / "ran"
+    bad = write_plugin(tmp_path / "bad.py", f"open({str(mark)!r}, 'w').close()", BAD["dies"])
+    monkeypatch.setenv("DSE_PLUGINS", str(bad))
+    spec = tmp_path / "job.yaml"
+    job = {**JOB, "workload": {"name": "own"}, "evaluation": {"pool": pool}}
+    spec.write_text(yaml.safe_dump(job))
+
+    said = call("run", spec, "--processes", 1)
+
+    assert said.code == 0, said.err
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("given", ["x", "0", "1e9"])

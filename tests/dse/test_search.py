@@ -1,11 +1,13 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
-from dse.design import Design
+from dse.design import Choices, Design
 from dse.errors import DriftError, EvaluationError, Interrupted, SpecError
 from dse.pareto import non_dominated
-from dse.ports import Role, silent
+from dse.ports import EvaluationKey, Role, silent
 from dse.search import Search
 from dse.tasks import Outcome, Status, Task
 from tests.fakes import (
@@ -23,6 +25,7 @@ def run(
     store: MemoryStore,
     pool: FakePool | None = None,
     vault: FakeVault | None = None,
+    key: EvaluationKey = fake_key,
     **changes: object,
 ) -> MemoryStore:
     problem = fake_problem(**changes)
@@ -31,11 +34,21 @@ def run(
         pool=pool or FakePool(),
         store=store,
         vault=vault or FakeVault(),
-        key=fake_key,
+        key=key,
         retraining_key=fake_retraining_key,
         progress=silent,
     ).run()
     return store
+
+
+def other_key(
+    choices: Choices | None,
+    arithmetic: Mapping[str, Mapping[str, int | str]],
+    split: str,
+    weights: str | None = None,
+) -> str:
+    """The keys of another network."""
+    return "other " + fake_key(choices, arithmetic, split, weights)
 
 
 def small(**changes: object) -> dict[str, object]:
@@ -142,6 +155,46 @@ def test_resuming_under_another_search_is_refused() -> None:
 
     with pytest.raises(DriftError):
         run(store, search=small(seed=4))
+
+
+@pytest.mark.parametrize("after", [1, 7, 40, 60, 71, 1000])
+@pytest.mark.parametrize("baselines", [["uniform", "greedy"], []])
+def test_resuming_or_extending_on_another_network_is_refused(
+    after: int, baselines: list[str]
+) -> None:
+    class Dying(FakePool):
+        def poll(self, timeout_s: float) -> list[Outcome]:
+            if len(self.ran) >= after:
+                raise KeyboardInterrupt
+            return super().poll(timeout_s)
+
+    store = MemoryStore()
+    with suppress(KeyboardInterrupt):
+        run(store, Dying(), search=small(baselines=baselines))
+    proposed = {place: list(rows) for place, rows in store.proposals.items()}
+    concluded = {place: list(rows) for place, rows in store.concluded.items()}
+
+    with pytest.raises(DriftError, match="another network.*clone this one"):
+        run(store, search=small(baselines=baselines, generations=8), key=other_key)
+    assert proposed == store.proposals
+    assert concluded == store.concluded
+
+
+def test_a_job_that_stored_only_a_foundation_is_not_resumed_on_another_float_network() -> None:
+    class Worse(FakePool):
+        def poll(self, timeout_s: float) -> list[Outcome]:
+            return [
+                replace(o, metrics={n: v + 1.0 for n, v in (o.metrics or {}).items()})
+                for o in super().poll(timeout_s)
+            ]
+
+    store = MemoryStore()
+    search = small(baselines=[])
+    run(store, search=search)
+    store.records, store.proposals, store.concluded = [], {}, {}
+
+    with pytest.raises(DriftError, match="float network was measured on another network"):
+        run(store, Worse(), search=search, key=other_key)
 
 
 def test_seeded_front_is_never_worse_than_the_feasible_baselines_of_the_space() -> None:

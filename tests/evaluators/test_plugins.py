@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dse.errors import SpecError, UnknownNameError
-from evaluators import plugins
+from dse.errors import EvaluationError, SpecError, UnknownNameError
+from evaluators import plugins, registry
 from evaluators.plugins import clashes, file_digest, installed, installed_digest, load_file
 from evaluators.registry import OWN, Places, make_known_workload, make_workload, workload
+from evaluators.tasks import make_evaluator
 from tests.evaluators.plugin_files import BAD, GOOD, TUNABLE, workload_named, write_plugin
 
 
@@ -39,6 +40,14 @@ def test_registered_function_is_known_by_its_name_and_stays_as_it_is() -> None:
 def test_names_that_cannot_be_one_are_refused(name: str) -> None:
     with pytest.raises(SpecError, match="name must be lower-case letters"):
         workload(name)
+
+
+def test_summary_and_parameters_that_are_no_plain_data_are_refused() -> None:
+    with pytest.raises(SpecError, match="summary of workload 'mine' must be a text, got 5"):
+        workload("mine", summary=5)  # type: ignore[arg-type]
+    for params in ({"folder": Path("x")}, {"rate": float("nan")}, {"pair": (1, 2)}, {"x": {1: 2}}):
+        with pytest.raises(SpecError, match="params of workload 'mine' must be JSON data"):
+            workload("mine", params=params)
 
 
 def test_name_that_is_taken_is_refused() -> None:
@@ -116,8 +125,35 @@ def test_no_code_of_others_runs_for_a_known_workload(tmp_path: Path) -> None:
     places = Places(home=tmp_path, plugins=(write_plugin(tmp_path / "my.py", BAD["raises"]),))
 
     assert make_known_workload("mohaq-sru", {}, places).name == "mohaq-sru"
-    with pytest.raises(UnknownNameError, match="'good'; allowed: mohaq-sru"):
+    with pytest.raises(UnknownNameError, match="'good'; allowed: .*mohaq-sru"):
         make_known_workload("good", {}, places)
+
+
+def test_function_with_parameters_of_its_own_keeps_their_defaults(tmp_path: Path) -> None:
+    code = "@workload('deep', params={'hidden': 5})\n"
+    code += "def deep(settings, more=2):\n"
+    code += "    return definition(model=lambda: network(settings['hidden'] + more))\n"
+    places = Places(home=tmp_path, plugins=(write_plugin(tmp_path / "my.py", GOOD, code),))
+
+    assert make_workload("deep", {}, places).shape.layers[0].n == 7
+
+
+def test_no_code_of_others_runs_for_a_workload_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "workloads").mkdir()
+    bad = write_plugin(tmp_path / "my.py", BAD["raises"])
+    monkeypatch.setattr(registry, "file_names", lambda places: ["mine"])
+    monkeypatch.setattr(registry, "_FILE", f"{__name__}:_found")
+    _offer(monkeypatch, ("mine", "a_module_that_is_not_there:mine"))
+
+    made: object = make_workload("mine", {}, Places(home=tmp_path, plugins=(bad,)))
+
+    assert made == "mine, from files"
+
+
+def _found(name: str, places: Places) -> str:
+    return f"{name}, from files"
 
 
 def test_digest_of_a_file_is_its_contents(tmp_path: Path) -> None:
@@ -181,6 +217,13 @@ def test_digest_of_an_entry_point_covers_its_whole_package_and_runs_nothing(
         digests.append(installed_digest(entry))
 
     assert digests[0] != digests[1]
+
+
+def test_network_that_was_edited_meanwhile_is_refused(tmp_path: Path) -> None:
+    places = Places(home=tmp_path, plugins=(write_plugin(tmp_path / "my.py", GOOD),))
+
+    with pytest.raises(EvaluationError, match=r"'good' is another .* was replaced or edited mean"):
+        make_evaluator("good", {}, places, tmp_path, digest="0" * 64)
 
 
 def test_code_that_can_be_registered_is_named_in_tests(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.storage.builders import (
     evaluation,
     evaluations,
     measured,
+    proposal,
     proposals,
     record,
     retrained,
@@ -135,6 +136,18 @@ def test_proposing_otherwise_is_drift(
 
     with pytest.raises(DriftError, match=f"search generation 0.*{told}"):
         store.propose(Role.SEARCH, 0, proposals(numbers))
+    assert _contents(engine) == before
+
+
+@pytest.mark.parametrize("role", [Role.SEARCH, Role.BASELINE])
+def test_proposing_the_same_designs_of_another_network_is_drift(
+    engine: Engine, store: SqlRunStore, role: Role
+) -> None:
+    store.propose(role, 0, proposals([5, 3]))
+    before = _contents(engine)
+
+    with pytest.raises(DriftError, match=f"{role} generation 0 was measured on another network"):
+        store.propose(role, 0, [proposal(5), replace(proposal(3), key="another-key")])
     assert _contents(engine) == before
 
 

@@ -6,13 +6,14 @@ from sqlalchemy import Engine
 from api.bootstrap import RegistryCatalogue
 from api.documents import item
 from api.figures import FIGURES
+from api.report import render_report
 from api.runs import run_document
 from api.settings import Settings
 from dse.ports import Role
 from storage.engine import reading
 from storage.repositories import Results
 from tests.api.problems import problem_of
-from tests.api.stored_runs import add_job, advance, finished_job, take
+from tests.api.stored_runs import add_job, advance, finish, finished_job, take
 
 Json = dict[str, object]
 
@@ -139,6 +140,31 @@ def test_the_document_is_that_of_the_command(
     expected = run_document(engine, job, RegistryCatalogue(settings.places))
 
     assert service.get(f"/v1/jobs/{job}/document").json() == expected
+
+
+def test_results_outlive_their_workload_and_platform(
+    service: httpx.Client, engine: Engine
+) -> None:
+    gone = {"workload": {"name": "gone", "params": {"n": 1}}, "platforms": [{"name": "melted"}]}
+    job = add_job(engine, "outlived", **gone)
+    lease = take(engine, job)
+    advance(engine, lease, 0)
+    finish(engine, lease)
+
+    document = service.get(f"/v1/jobs/{job}/document").json()
+
+    workload = {"name": "gone", "params": {"n": 1}, "macs": None, "weights": None}
+    assert document["job"]["workload"] == workload
+    assert document["job"]["platforms"] == [{"name": "melted", "params": {}, "constants": []}]
+    assert document["job"]["baseline_hypervolume"] > 0
+    errors = [e["metrics"]["error"] for e in document["front"]]
+    assert errors == sorted(errors)
+    assert len(errors) == 3
+    for path in (*(f"/v1/jobs/{job}/figures/{name}" for name in FIGURES), f"/jobs/{job}"):
+        assert service.get(path).status_code == 200
+    report = render_report(document)
+    assert "gone, which is not to be had here any more" in report
+    assert "Constants of" not in report
 
 
 def test_a_document_is_read_again_when_the_job_has_changed(

@@ -37,6 +37,29 @@ def be_silent(mark: Path | None, progress: Progress) -> None:
     time.sleep(600)
 
 
+def be_silent_from_the_start(progress: Progress) -> None:
+    time.sleep(600)
+
+
+def fork_and_die(progress: Progress) -> None:
+    """End, but for a grandchild that holds the pipe for a while."""
+    if os.fork():
+        os._exit(9)
+    time.sleep(20)
+    os._exit(0)
+
+
+class Unreadable:
+    """Pickles well and cannot be read."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return int, ("no number",)
+
+
+def give_what_cannot_be_read(progress: Progress) -> object:
+    return Unreadable()
+
+
 def die(progress: Progress) -> None:
     os._exit(3)
 

@@ -125,6 +125,14 @@ def _die_the_first_time(mark: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _fork_and_die() -> None:
+    """End, but for a grandchild that holds the pipe for a while."""
+    if os.fork():
+        os._exit(9)
+    time.sleep(20)
+    os._exit(0)
+
+
 def _raise() -> NoReturn:
     raise ValueError("bits must be 2..8, got 9")
 
@@ -162,5 +170,6 @@ _DEEDS: Mapping[str, Callable[[], None]] = {
     "stubborn": _ignore_sigterm,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda: os._exit(3),
+    "fork": _fork_and_die,
     "print": lambda: print("noise on standard output", flush=True),
 }

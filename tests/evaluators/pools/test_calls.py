@@ -44,6 +44,8 @@ def test_error_of_ours_comes_as_it_is(kind: str) -> None:
         ("fail", ("a bug",), "^ValueError: as asked$"),
         ("die", (), "its process ended with status 3"),
         ("give_what_cannot_cross", (), "pickle"),
+        ("give_what_cannot_be_read", (), "sent what cannot be read: ValueError: .*plain data"),
+        ("fork_and_die", (), "its process ended with status 9"),
         ("nothing_of_that_name", (), "AttributeError"),
     ],
 )
@@ -81,6 +83,14 @@ def test_silence_ends_a_child_and_words_do_not(tmp_path: Path) -> None:
 def test_memory_ends_a_child() -> None:
     with pytest.raises(EvaluationError, match="MiB of memory, allowed are 200"):
         _call("hoard", limits=Limits(memory_mib=200))
+
+
+def test_who_watches_is_told_before_the_child_tells_anything() -> None:
+    def progress(label: str, done: int, total: int) -> None:
+        raise Interrupted(f"{label} {done} of {total}")
+
+    with pytest.raises(Interrupted, match="preparing 0 of 1"):
+        _call("be_silent_from_the_start", progress=progress)
 
 
 def test_who_watches_may_leave_while_the_child_is_silent() -> None:

@@ -1,5 +1,6 @@
 """Plug-ins, each seen through children of its own. Those load torch."""
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,83 @@ def test_fit_that_hangs_or_leaks_is_ended(tmp_path: Path) -> None:
     brief = Limits(silence_s=10, memory_mib=600)
     with pytest.raises(EvaluationError, match="workload 'bad': .*no progress for 10 s"):
         _found(_plugins(tmp_path, path, limits=brief), "bad").prepare(silent)
+
+
+_BARE = "from evaluators.registry import workload\n\n\n@workload('{0}')\ndef made(): ...\n"
+
+
+def test_only_the_name_that_a_file_shares_with_an_added_workload_is_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = _BARE.format("added") + _BARE.format("other")
+    path = write_plugin(tmp_path / "my.py", both)
+    monkeypatch.setattr(described, "file_names", lambda places: ["added"])
+
+    names = _plugins(tmp_path, path).names()
+
+    assert names["other"] is None
+    assert f"plug-in {path}: workload 'added' was added as a file already" in str(names["added"])
+
+
+def test_name_that_a_named_file_shares_with_a_known_workload_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = write_plugin(tmp_path / "added.py", _BARE.format("added"))
+    own = write_plugin(tmp_path / "own.py", _BARE.format("mohaq-sru"))
+    places = Places(home=tmp_path, plugins=(added, own))
+    listed, named = Plugins(places, _LIMITS), Plugins(places, _LIMITS, named=places.plugins)
+
+    listed.check_free("added")
+    with pytest.raises(SpecError, match="workload 'added' was added as a file already: give"):
+        named.check_free("added")
+    with pytest.raises(SpecError, match=r"own.py cannot be loaded: .*'mohaq-sru' comes with"):
+        named.check_free("mohaq-sru")
+
+
+def test_entry_point_with_the_name_of_an_added_workload_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = EntryPoint("added", "not_there:f", "beacon_dse.workloads")
+    monkeypatch.setattr(described, "file_names", lambda places: ["added"])
+    monkeypatch.setattr(described, "installed", lambda: {"added": entry})
+
+    assert "has the name of one added as a file" in str(_plugins(tmp_path).names()["added"])
+    with pytest.raises(SpecError, match="has the name of one added as a file"):
+        _plugins(tmp_path).find("added", {})
+
+
+@pytest.mark.slow
+def test_enums_of_a_plugin_come_as_plain_values(tmp_path: Path) -> None:
+    code = "from enum import IntEnum\nBits = IntEnum('Bits', {'EIGHT': 8})\n"
+    code += workload_named("enums", defaults="{'w_bits': Bits.EIGHT, 'a_bits': 4.0}")
+    plugins = _plugins(tmp_path, write_plugin(tmp_path / "my.py", GOOD, code))
+
+    found = _found(plugins, "enums").defaults
+
+    assert found == {"w_bits": 8, "a_bits": 4}
+    assert {type(value) for value in found.values()} == {int}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ("params = {'folder': FOLDER}", "must be plain JSON data: .*PosixPath"),
+        ("params = {'rate': float('nan')}", "must be plain JSON data"),
+        ("metrics = (5,)", "workload 'sick' cannot be described:\n  metrics.0: .*string, got 5"),
+    ],
+)
+def test_network_that_tells_no_plain_data_of_itself_is_refused(
+    changed: str, message: str, tmp_path: Path
+) -> None:
+    code = "from evaluators.workloads.own import OwnNetwork\n"
+    code += "@workload('sick')\ndef sick(params, places):\n"
+    code += "    made = OwnNetwork('sick', definition(), params={}, cache=None, source='')\n"
+    code += f"    made.{changed}\n    return made\n"
+    plugins = _plugins(tmp_path, write_plugin(tmp_path / "my.py", GOOD, code))
+
+    with pytest.raises(DseError, match=message):
+        plugins.find("sick", {})
 
 
 def test_name_of_two_files_is_refused(tmp_path: Path) -> None:

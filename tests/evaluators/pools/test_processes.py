@@ -44,7 +44,12 @@ def _grandchildren() -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    ("key", "reason"), [("kill-1", "killed by SIGKILL"), ("exit-1", "ended with status 3")]
+    ("key", "reason"),
+    [
+        ("kill-1", "killed by SIGKILL"),
+        ("exit-1", "ended with status 3"),
+        ("fork-1", "ended with status 9"),
+    ],
 )
 def test_death_of_a_child_costs_one_request(pool: ProcessPool, key: str, reason: str) -> None:
     keys = ["echo-1", key, "echo-2", "echo-3", "echo-4"]

@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from dse.ports import silent
 from dse.tasks import Request
 from evaluators.accuracy import AccuracyEvaluator
 from evaluators.registry import Places, make_workload
+from evaluators.workloads import reading, shelf
 from evaluators.workloads.files import Examined, FileWorkload, file_names, file_workload
-from evaluators.workloads.reading import examine
+from evaluators.workloads.reading import Files, examine, read_files
 from evaluators.workloads.shelf import add_files, remove_files
-from tests.evaluators.models.exports import Mlp, Residual, Vit
+from tests.evaluators.models.exports import Mlp, Residual, Vit, export
 from tests.evaluators.workloads.file_sets import write_files
 
 pytestmark = pytest.mark.slow
@@ -233,6 +235,35 @@ def test_removed_is_removed(places: Places, given: dict[str, Path]) -> None:
         remove_files("own", places)
 
 
+def test_a_linked_workload_is_removed_and_its_target_kept(
+    tmp_path: Path, places: Places, given: dict[str, Path]
+) -> None:
+    add(places, given)
+    target = (places.workloads / "own").rename(tmp_path / "elsewhere")
+    (places.workloads / "own").symlink_to(target, target_is_directory=True)
+
+    remove_files("own", places)
+    add(places, given, name="other")
+
+    assert file_names(places) == ["other"]
+    assert {p.name for p in places.workloads.iterdir()} <= {".lock", "other"}
+    assert (target / "workload.json").exists()
+
+
+def test_what_a_killed_removal_set_aside_stays_removed(
+    places: Places, given: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(places, given)
+    with monkeypatch.context() as killed:
+        killed.setattr(shelf, "_sweep", lambda workloads: None)
+        remove_files("own", places)
+
+    add(places, given, name="other")
+
+    assert file_names(places) == ["other"]
+    assert {p.name for p in places.workloads.iterdir()} <= {".lock", "other"}
+
+
 def test_parameters_are_refused(places: Places, given: dict[str, Path]) -> None:
     add(places, given)
 
@@ -297,6 +328,128 @@ def test_float64_inputs_are_taken_as_the_model_wants_them(
     _, examined = add(places, given | {"search": tmp_path / "wide.npz"})
 
     assert examined.errors["search"] == 10.0
+
+
+def regression(folder: Path, given: dict[str, Path], **ys: np.ndarray) -> dict[str, Path]:
+    """Return the files with targets (150, 4) in each labelled split; `ys`: split -> others."""
+    found = dict(given)
+    for split in ("search", "test", "train"):
+        found[split] = folder / f"{split}.npz"
+        with np.load(given[split]) as held:
+            x = held["x"]
+        y = ys.get(split, np.zeros((len(x), 4), np.float32))
+        np.savez(found[split], x=np.resize(x, (len(y), 6)), y=y)
+    return found
+
+
+@pytest.mark.parametrize(
+    "y", [np.full((3, 4), 1e300), np.full((3, 4), np.longdouble("1e4000"))], ids=["f8", "f16"]
+)
+def test_targets_that_are_infinite_as_they_are_used_are_refused(
+    tmp_path: Path, places: Places, given: dict[str, Path], y: np.ndarray
+) -> None:
+    told = "test.npz: y must hold values that torch.float32 can hold.* from 1e.* to 1e"
+
+    with pytest.raises(SpecError, match=told):
+        add(places, regression(tmp_path, given, test=y), metric="mse")
+
+
+def test_targets_beyond_signed_integers_keep_their_sign(
+    tmp_path: Path, places: Places, given: dict[str, Path]
+) -> None:
+    large = np.full((3, 4), 2**63, np.uint64)
+
+    _, plus = add(places, regression(tmp_path, given, test=large), metric="mse")
+
+    assert plus.errors["test"] == pytest.approx(2.0**126, rel=1e-6)
+
+
+class Tokens(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.layer(x.to(torch.float32))
+        return found
+
+
+@pytest.mark.parametrize("value", [2**31, 2**40 + 1, -(2**31) - 1])
+def test_integers_that_the_model_cannot_take_are_refused(
+    tmp_path: Path, places: Places, value: int
+) -> None:
+    export(Tokens().eval(), torch.zeros(3, 6, dtype=torch.int32), tmp_path / "m.pt2")
+    files = {"model": tmp_path / "m.pt2"}
+    for split in ("calibration", "search", "test"):
+        files[split] = tmp_path / f"{split}.npz"
+        np.savez(files[split], x=np.ones((5, 6), np.int64), y=np.zeros(5, int))
+    add(places, files)
+    np.savez(files["test"], x=np.full((5, 6), value), y=np.zeros(5, int))
+
+    with pytest.raises(SpecError, match="test.npz: x must hold values that torch.int32 can hold"):
+        add(places, files, name="wrapped")
+
+
+@pytest.mark.parametrize("shape", [(150,), (150, 1)])
+def test_training_targets_of_another_shape_are_refused(
+    tmp_path: Path, places: Places, given: dict[str, Path], shape: tuple[int, ...]
+) -> None:
+    add(places, regression(tmp_path, given), metric="mse", name="fits")
+
+    with pytest.raises(EvaluationError, match="train batch 0: mse needs .* one shape"):
+        add(places, regression(tmp_path, given, train=np.zeros(shape)), metric="mse")
+
+
+class Squares(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.layer(x * x)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("split", "begin", "told"),
+    [
+        ("calibration", 64, "calibration batch 1"),
+        ("calibration", 149, "calibration batch 2"),
+        ("train", 0, "train batch 0"),
+        ("train", 149, "train batch 2"),
+    ],
+)
+def test_calibration_and_training_batches_that_overflow_are_refused_when_added(
+    tmp_path: Path, places: Places, split: str, begin: int, told: str
+) -> None:
+    files = write_files(tmp_path, Squares(), (6,), train=True)
+    with np.load(files[split]) as held:
+        arrays = dict(held)
+    arrays["x"][begin] = 1e30
+    np.savez(files[split], **arrays)
+
+    with pytest.raises(EvaluationError, match=f"{told}: .*not finite"):
+        add(places, files)
+
+
+def test_files_replaced_while_they_are_read_are_not_taken_for_the_old_ones(
+    tmp_path: Path,
+    places: Places,
+    given: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, _ = add(places, given)
+    with np.load(given["test"]) as held:
+        np.savez(tmp_path / "other.npz", x=held["x"], y=(held["y"] + 1) % 4)
+
+    def replaced(*told: Any) -> Files:  # Any: whatever `read_files` takes
+        monkeypatch.undo()
+        add(places, given | {"test": tmp_path / "other.npz"}, replace=True)
+        return read_files(*told)
+
+    monkeypatch.setattr(reading, "read_files", replaced)
+    with pytest.raises(SpecError, match=r"test.npz was altered.*done meanwhile, repeat"):
+        network.prepare(silent)
 
 
 def test_unknown_metrics_are_refused(places: Places, given: dict[str, Path]) -> None:

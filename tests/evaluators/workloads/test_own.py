@@ -309,6 +309,28 @@ def test_training_without_batches_ends_in_an_error(tmp_path: Path) -> None:
         next(network.lessons(silent).batches(np.random.default_rng(0)))
 
 
+def test_mean_squared_error_is_not_broadcast_in_retraining(tmp_path: Path) -> None:
+    flat = LABELS.float()
+    column = flat.unsqueeze(1)
+    made = _prepared(
+        tmp_path,
+        model=lambda: nn.Sequential(nn.Linear(6, 1)),
+        metric="mse",
+        search=[(INPUTS, column)],
+        test=[(INPUTS, column)],
+        train=[(INPUTS, flat)],
+    )
+    lessons, model = _trainable(made).lessons(silent), made.model()
+
+    with pytest.raises(EvaluationError, match="mse needs outputs and targets of one shape"):
+        lessons.loss(model, (INPUTS, flat), _DRAWN)
+    found = lessons.loss(model, (INPUTS, column), _DRAWN)
+
+    assert found.requires_grad
+    wanted = (model(INPUTS) - column).square().mean()
+    assert found.item() == pytest.approx(wanted.item())
+
+
 def test_network_without_training_batches_has_no_lessons(tmp_path: Path) -> None:
     network = _prepared(tmp_path)
 
