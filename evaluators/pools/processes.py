@@ -19,6 +19,7 @@ ACCURACY = "evaluators.tasks:make_evaluator"
 
 _LOAD_ATTEMPTS = 3
 _WEIGH_S = 0.5
+_LOOK_S = 1.0
 
 
 @final
@@ -151,11 +152,12 @@ class ProcessPool:
         return max(0.0, min([end, *deadlines]) - time.monotonic())
 
     def _receive(self, timeout_s: float) -> None:
-        # a dead child's pipe stays open while what it has forked holds it
+        # a dead child's pipe and sentinel stay open while what it has forked holds them
         connections = [slot.connection for slot in self._slots]
-        ready = wait([*connections, *(slot.sentinel for slot in self._slots)], timeout_s)
+        sentinels = [slot.sentinel for slot in self._slots]
+        ready = wait([*connections, *sentinels], min(timeout_s, _LOOK_S))
         for slot in list(self._slots):
-            if slot.connection in ready or slot.sentinel in ready:
+            if slot.connection in ready or slot.dead:
                 self._listen(slot)
 
     def _listen(self, slot: Slot) -> None:

@@ -56,8 +56,8 @@ class Slot:
 
     @property
     def sentinel(self) -> int:
-        """Of the process, for `multiprocessing.connection.wait`: ready once it has ended. The pipe
-        need not close then: what the child has forked may hold it."""
+        """Of the process, for `multiprocessing.connection.wait`: ready once it has ended, and
+        nothing that it has forked is left. `dead` knows at once."""
         return self._process.sentinel
 
     @property
