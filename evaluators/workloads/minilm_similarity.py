@@ -1,7 +1,6 @@
 """Workload `minilm-similarity`: likeness of texts by MiniLM-L6, a BERT with its real weights."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from dse.design import NetworkShape, Value, content_hash
-from dse.errors import EvaluationError, SpecError, UnknownNameError
+from dse.errors import SpecError
 from dse.ports import Progress
 from evaluators.data.cache import Cache, Parts
 from evaluators.data.packages import DataFile, DataPackage, needed
@@ -29,6 +28,7 @@ from evaluators.models.tracing import trace
 from evaluators.models.training import one_thread
 from evaluators.registry import Places
 from evaluators.workloads.params import checked
+from evaluators.workloads.prepared import Preparation, Prepared
 from evaluators.workloads.similarity_error import (
     FloatArray,
     Judged,
@@ -94,14 +94,6 @@ class _Params(BaseModel):
     attention: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    weights: Mapping[str, Tensor]
-    splits: Mapping[str, Judged]
-    calibration: Sequence[tuple[Tensor, ...]]
-    digest: str
-
-
 class MinilmSimilarity:
     """The workload; fulfils `evaluators.network.Network`.
 
@@ -120,7 +112,7 @@ class MinilmSimilarity:
     def __init__(self, params: _Params, places: Places) -> None:
         self._params = params
         self._cache = Cache(places.home / "cache")
-        self._prepared: _Prepared | None = None
+        self._preparation = Preparation[Judged](self.name)
 
     @property
     def params(self) -> Mapping[str, object]:
@@ -143,7 +135,7 @@ class MinilmSimilarity:
 
     @property
     def digest(self) -> str:
-        return self._ready.digest
+        return self._preparation.result.digest
 
     def prepare(self, progress: Progress) -> None:
         """Load the weights, and the texts with what the float network finds of them, or take the
@@ -153,7 +145,7 @@ class MinilmSimilarity:
             SpecError: a package is missing, or its files are not as they must be.
             CacheError: DSE_HOME cannot be written or read.
         """
-        if self._prepared is not None:
+        if self._preparation.done is not None:
             return
         if (told := self.needs) is not None:
             raise SpecError(f"workload {self.name!r} cannot be run here. It needs: {told}")
@@ -162,7 +154,7 @@ class MinilmSimilarity:
             "corpus", self._key, "sentences", lambda: self._sentences(weights, progress), progress
         )
         sentences = stored.tensors["calibration"]
-        self._prepared = _Prepared(
+        self._preparation.done = Prepared(
             weights=weights,
             splits=unpack(stored.tensors, self.splits),
             calibration=[(row[row != PAD].unsqueeze(0),) for row in sentences],
@@ -171,11 +163,11 @@ class MinilmSimilarity:
 
     def model(self) -> Bert:
         """Return a fresh copy of the float network, in evaluation mode."""
-        return self._loaded(self._ready.weights)
+        return self._loaded(self._preparation.result.weights)
 
     def calibration(self) -> Sequence[tuple[Tensor, ...]]:
         """Return other news documents, tokens (1, length) each."""
-        return self._ready.calibration
+        return self._preparation.result.calibration
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Return `error` and `infidelity`, both in %; `error` by Pearson's correlation on the
@@ -184,15 +176,8 @@ class MinilmSimilarity:
         Raises:
             UnknownNameError: no such split.
         """
-        if split not in self.splits:
-            raise UnknownNameError("split", split, self.splits)
-        return measure(model, self._ready.splits[split], _SPLITS[split][1])
-
-    @property
-    def _ready(self) -> _Prepared:
-        if self._prepared is None:
-            raise EvaluationError("minilm-similarity must be prepared before it is used")
-        return self._prepared
+        data = self._preparation.split(split, self.splits)
+        return measure(model, data, _SPLITS[split][1])
 
     @property
     def _key(self) -> str:

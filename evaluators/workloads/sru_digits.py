@@ -1,7 +1,6 @@
 """Workload `sru-digits`: connected spoken digits with four bidirectional SRU layers and CTC."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from dse.design import NetworkShape, Value, content_hash
-from dse.errors import EvaluationError, SpecError, UnknownNameError
+from dse.errors import SpecError
 from dse.ports import Progress
 from evaluators.data.cache import Cache, Parts, Stored
 from evaluators.data.digits import (
@@ -29,6 +28,7 @@ from evaluators.network import Lessons
 from evaluators.registry import Places
 from evaluators.workloads.digit_error import Batch, batches, measure
 from evaluators.workloads.params import checked
+from evaluators.workloads.prepared import Preparation, Prepared
 
 _CLASSES = 11
 _HIDDEN = _PROJECTED = 96
@@ -71,14 +71,6 @@ class _Params(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    weights: Mapping[str, Tensor]
-    splits: Mapping[str, Sequence[Batch]]
-    calibration: Sequence[tuple[Tensor, ...]]
-    digest: str
-
-
 class SruDigits:
     """The workload; fulfils `evaluators.network.Trainable`.
 
@@ -97,7 +89,7 @@ class SruDigits:
         self._params = params
         self._cache = Cache(places.home / "cache")
         self._folder = places.folders.get("fsdd")
-        self._prepared: _Prepared | None = None
+        self._preparation = Preparation[Sequence[Batch]](self.name)
 
     @property
     def params(self) -> Mapping[str, object]:
@@ -117,7 +109,7 @@ class SruDigits:
 
     @property
     def digest(self) -> str:
-        return self._ready.digest
+        return self._preparation.result.digest
 
     def prepare(self, progress: Progress) -> None:
         """Put the strings together and train, or load both from the cache. Safe to repeat.
@@ -128,14 +120,14 @@ class SruDigits:
             SpecError: there are no recordings, or one is not as it must be.
             CacheError: DSE_HOME cannot be written or read.
         """
-        if self._prepared is not None:
+        if self._preparation.done is not None:
             return
         key = self._corpus_key
         held_out = self._corpus_part("held_out", key, progress)
         weights = self._trained(key, progress)
         splits = unpack(held_out.tensors)
         calibration = splits.pop("calibration")
-        self._prepared = _Prepared(
+        self._preparation.done = Prepared(
             weights=weights.tensors,
             splits={name: batches(strings) for name, strings in splits.items()},
             calibration=[(one.features.unsqueeze(0),) for one in calibration],
@@ -145,12 +137,12 @@ class SruDigits:
     def model(self) -> SruTagger:
         """Return a fresh copy of the trained float network, in evaluation mode."""
         model = _untrained(torch.Generator())
-        model.load_state_dict(self._ready.weights)
+        model.load_state_dict(self._preparation.result.weights)
         return model.eval()
 
     def calibration(self) -> Sequence[tuple[Tensor, ...]]:
         """Return strings of train recordings, features (1, time, 80) each."""
-        return self._ready.calibration
+        return self._preparation.result.calibration
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Return `error` (word error rate) and `string_error`, both in %.
@@ -158,9 +150,8 @@ class SruDigits:
         Raises:
             UnknownNameError: no such split.
         """
-        if split not in self.splits:
-            raise UnknownNameError("split", split, self.splits)
-        return measure(model, self._ready.splits[split])
+        data = self._preparation.split(split, self.splits)
+        return measure(model, data)
 
     def lessons(self, progress: Progress) -> Lessons:
         """Load the training data: strings made on the fly, as in training, none of them short."""
@@ -179,12 +170,6 @@ class SruDigits:
                 "costs can be had without"
             )
         return Fsdd(self._folder, held_out=self._params.held_out)
-
-    @property
-    def _ready(self) -> _Prepared:
-        if self._prepared is None:
-            raise EvaluationError("sru-digits must be prepared before it is used")
-        return self._prepared
 
     @cached_property
     def _corpus_key(self) -> str:

@@ -1,7 +1,6 @@
 """Workload `sru-phones`: phone recognition with four bidirectional SRU layers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from dse.design import NetworkShape, Value, content_hash
-from dse.errors import EvaluationError, SpecError, UnknownNameError
+from dse.errors import SpecError
 from dse.ports import Progress
 from evaluators.data.cache import Cache, Parts, Stored
 from evaluators.data.features import INPUTS
@@ -24,6 +23,7 @@ from evaluators.network import Lessons
 from evaluators.registry import Places
 from evaluators.workloads.params import checked
 from evaluators.workloads.phone_error import Batch, batches, measure
+from evaluators.workloads.prepared import Preparation, Prepared
 
 _FEATURES = 1
 _TRAINING = 1
@@ -66,14 +66,6 @@ class _Corpus(Protocol):
     def build(self, progress: Progress) -> dict[str, list[Utterance]]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    weights: Mapping[str, Tensor]
-    splits: Mapping[str, Sequence[Batch]]
-    calibration: Sequence[tuple[Tensor, ...]]
-    digest: str
-
-
 class SruPhones:
     """The workload; fulfils `evaluators.network.Network`.
 
@@ -92,7 +84,7 @@ class SruPhones:
         self._params = params
         self._cache = Cache(places.home / "cache")
         self._corpus = _corpus(params, places)
-        self._prepared: _Prepared | None = None
+        self._preparation = Preparation[Sequence[Batch]](self.name)
 
     @property
     def params(self) -> Mapping[str, object]:
@@ -109,7 +101,7 @@ class SruPhones:
 
     @property
     def digest(self) -> str:
-        return self._ready.digest
+        return self._preparation.result.digest
 
     def prepare(self, progress: Progress) -> None:
         """Make the corpus and train, or load both from the cache. Safe to repeat.
@@ -121,14 +113,14 @@ class SruPhones:
             EvaluationError: a package is missing or the synthesiser fails.
             CacheError: DSE_HOME cannot be written or read.
         """
-        if self._prepared is not None:
+        if self._preparation.done is not None:
             return
         corpus_key = content_hash({"features": _FEATURES, **self._corpus.identity()})
         held_out = self._corpus_part("held_out", corpus_key, progress)
         weights = self._trained(corpus_key, progress)
         splits = unpack(held_out.tensors)
         calibration = splits.pop("calibration")
-        self._prepared = _Prepared(
+        self._preparation.done = Prepared(
             weights=weights.tensors,
             splits={name: batches(utterances) for name, utterances in splits.items()},
             calibration=[(one.features.unsqueeze(0),) for one in calibration],
@@ -138,12 +130,12 @@ class SruPhones:
     def model(self) -> SruTagger:
         """Return a fresh copy of the trained float network, in evaluation mode."""
         model = _untrained(torch.Generator())
-        model.load_state_dict(self._ready.weights)
+        model.load_state_dict(self._preparation.result.weights)
         return model.eval()
 
     def calibration(self) -> Sequence[tuple[Tensor, ...]]:
         """Return train utterances, features (1, time, 80) each."""
-        return self._ready.calibration
+        return self._preparation.result.calibration
 
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Return `error` (phone error rate) and `frame_error`, both in %.
@@ -151,9 +143,8 @@ class SruPhones:
         Raises:
             UnknownNameError: no such split.
         """
-        if split not in self.splits:
-            raise UnknownNameError("split", split, self.splits)
-        return measure(model, self._ready.splits[split])
+        data = self._preparation.split(split, self.splits)
+        return measure(model, data)
 
     def lessons(self, progress: Progress) -> Lessons:
         """Load the training data: chunks of utterances, as in training."""
@@ -169,12 +160,6 @@ class SruPhones:
         key = content_hash({"features": _FEATURES, **self._corpus.identity()})
         utterances = unpack(self._corpus_part("train", key, progress).tensors)["train"]
         return Chunks([(one.features, one.labels) for one in utterances])
-
-    @property
-    def _ready(self) -> _Prepared:
-        if self._prepared is None:
-            raise EvaluationError("sru-phones must be prepared before it is used")
-        return self._prepared
 
     def _corpus_part(self, part: str, key: str, progress: Progress) -> Stored:
         def make() -> Parts:

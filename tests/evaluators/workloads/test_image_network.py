@@ -142,7 +142,8 @@ def test_error_is_the_share_of_wrong_digits(prepared: ImageNetwork) -> None:
         def forward(self, pictures: torch.Tensor) -> torch.Tensor:
             return torch.eye(10)[:1].expand(len(pictures), 10)
 
-    zeros = sum(int((labels == 0).sum()) for _, labels in prepared._ready.splits["search"])
+    batches = prepared._preparation.result.splits["search"]
+    zeros = sum(int((labels == 0).sum()) for _, labels in batches)
 
     assert prepared.measure(Zero(), "search")["error"] == pytest.approx(100 * (1 - zeros / 60))
 
