@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= full
+# A file of tests stays in one process, with what its fixtures have made.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 DEMO_SPEC := $(if $(filter quick,$(DEMO)),examples/quick.yaml,examples/bitfusion.yaml)
 
 .PHONY: setup demo test test-fast check format serve bench clean
@@ -24,10 +26,10 @@ demo: $(STAMP)
 	$(BIN)/dse run $(DEMO_SPEC) --json demo.json --report report.html
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --cov=dse --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov=dse --cov-report=term --cov-fail-under=95
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

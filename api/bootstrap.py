@@ -1,8 +1,10 @@
 """Where everything is wired: the only module that knows every room."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, cast, final
 
@@ -11,11 +13,11 @@ from sqlalchemy import Engine
 
 from api import scratch
 from api.documents import Document
-from api.driving import Drive, checked, network_of
+from api.driving import Drive, checked, network_of, until_available
 from api.runs import run_document
 from api.settings import Settings
 from dse.design import Design
-from dse.errors import Interrupted, SpecError, UnknownNameError
+from dse.errors import Interrupted, SpecError, StoreUnavailableError, UnknownNameError
 from dse.ports import Platform, Progress, Workload
 from dse.problem import arithmetic
 from dse.spec import JobSpec, KnobValue, explain
@@ -36,6 +38,8 @@ from storage.leases import Lease, claim
 from storage.owners import Owner
 from storage.repositories import Jobs, Results
 from storage.tables import JobState
+
+log = logging.getLogger(__name__)
 
 _RESUMABLE: Final = (JobState.PAUSED, JobState.FAILED)
 
@@ -96,14 +100,25 @@ def catalogue(settings: Settings) -> RegistryCatalogue:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[Engine]:
-    """Open the database, its tables up to date."""
+def database(settings: Settings, *, patient: bool = False) -> Iterator[Engine]:
+    """Open the database, its tables up to date.
+
+    Args:
+        patient: wait for a database that is locked, full or away, and say so.
+    """
     engine = make_engine(settings.database_url)
     try:
-        upgrade(engine)
+        if patient:
+            until_available(partial(upgrade, engine), say=_waiting)
+        else:
+            upgrade(engine)
         yield engine
     finally:
         engine.dispose()
+
+
+def _waiting(error: StoreUnavailableError) -> None:
+    log.warning("%s; waiting for the database", error)
 
 
 def run_job(

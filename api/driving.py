@@ -193,12 +193,22 @@ class _Watch:
             self._store.note(EventKind.JOB_PROGRESS, told)
 
 
-def until_available(action: Callable[[], T]) -> T:
-    """Do something to the database, again and again while it is away."""
+def until_available(
+    action: Callable[[], T], *, say: Callable[[StoreUnavailableError], None] | None = None
+) -> T:
+    """Do something to the database, again and again while it is away.
+
+    Args:
+        say: told of each reason once.
+    """
+    told = ""
     while True:
         try:
             return action()
-        except StoreUnavailableError:
+        except StoreUnavailableError as error:
+            if say is not None and str(error) != told:
+                told = str(error)
+                say(error)
             time.sleep(_RETRY_S)
 
 

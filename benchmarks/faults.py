@@ -11,19 +11,14 @@ Seeded choice of victims and moments. The workload is a tiny `sru-phones`.
 
 import argparse
 import json
-import os
 import random
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,12 +29,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import make_url, text
 
-from dse.client import Client, ClientError
+from benchmarks.service import Service, environment
+from dse.client import Client, Job
 from storage.engine import make_engine
 
 SEEDS = (1, 2, 3)
-_PATIENCE_S = 120.0
-_MARK = "DSE_FAULTS_MARK"
 
 
 def spec(seed: int) -> dict[str, Any]:
@@ -64,60 +58,6 @@ def spec(seed: int) -> dict[str, Any]:
 
 
 @dataclass
-class Service:
-    """`dse serve` as a process of its own."""
-
-    environment: dict[str, str]
-    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
-    port: int = field(default_factory=lambda: _free_port())
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "api.cli", "serve", "--port", str(self.port)]
-        log = open(Path(self.environment["DSE_HOME"]) / "serve.log", "ab")
-        with log:
-            environment = {**self.environment, _MARK: self.mark}
-            self.process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
-
-    def wait_until_ready(self) -> None:
-        with Client(self.url) as client:
-            insist(client.workers)
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(_PATIENCE_S)
-
-    def survivors(self) -> int:
-        """Count the processes that the service has left behind, however they came about."""
-        count = 0
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                count += process.environ().get(_MARK) == self.mark
-        return count
-
-    def members(self) -> dict[str, list[psutil.Process]]:
-        """Return the processes of the service by what they are."""
-        assert self.process is not None
-        found: dict[str, list[psutil.Process]] = {"server": [], "worker": [], "evaluation": []}
-        try:
-            server = psutil.Process(self.process.pid)
-            found["server"].append(server)
-            for worker in server.children():
-                found["worker"].append(worker)
-                for child in worker.children():
-                    if not any("resource_tracker" in word for word in child.cmdline()):
-                        found["evaluation"].append(child)
-        except psutil.Error:
-            pass
-        return found
-
-
-@dataclass
 class Tally:
     """What happened."""
 
@@ -135,10 +75,8 @@ def undisturbed(home: Path, seed: int) -> dict[str, Any]:
     """Run a spec by itself and return its document."""
     file, out = home / f"spec{seed}.json", home / f"run{seed}.json"
     file.write_text(json.dumps(spec(seed)))
-    environment = {**os.environ, "DSE_HOME": str(home)}
-    environment.pop("DSE_DATABASE_URL", None)
     command = [sys.executable, "-m", "api.cli", "run", str(file), "--json", str(out)]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    subprocess.run(command, env=environment(home), check=True, capture_output=True)
     return results(json.loads(out.read_text()))
 
 
@@ -159,8 +97,7 @@ def torment(
     """
     draw = random.Random(seed)
     tally = Tally()
-    service = Service({**os.environ, "DSE_HOME": str(home), "DSE_DATABASE_URL": database_url})
-    service.start()
+    service = Service(environment(home, database_url=database_url))
 
     def fault() -> None:
         time.sleep(draw.uniform(0.0, 1.5))
@@ -170,31 +107,30 @@ def torment(
         else:
             _kill_one(service, draw, tally)
 
-    with Client(service.url, timeout=10.0) as client:
+    with service, Client(service.url, timeout=10.0) as client:
         while tally.injected < kills:
             job_seed = sorted(references)[tally.jobs % len(references)]
-            document = _run_tormented(client, spec(job_seed), kills, tally, fault)
+            job = service.insist(partial(client.submit, spec(job_seed)))
+            document = _run_tormented(service, job, kills, tally, fault)
             tally.jobs += 1
             tally.differences += results(document) != references[job_seed]
-    service.stop()
     time.sleep(1.0)
     tally.orphans = service.survivors()
     return tally
 
 
 def _run_tormented(
-    client: Client, job_spec: dict[str, Any], kills: int, tally: Tally, fault: Callable[[], None]
+    service: Service, job: Job, kills: int, tally: Tally, fault: Callable[[], None]
 ) -> dict[str, Any]:
-    """Run a job, one fault after each bit of progress; return its document."""
-    job = insist(partial(client.submit, job_spec))
+    """Wait for a job, one fault after each bit of progress; return its document."""
     progress = -1
     while not job.state.ended:
         if tally.injected < kills and job.networks_run > progress:
             progress = job.networks_run
             fault()
         time.sleep(0.1)
-        job = insist(job.refresh)
-    document: dict[str, Any] = insist(job.document)
+        job = service.insist(job.refresh)
+    document: dict[str, Any] = service.insist(job.document)
     return document
 
 
@@ -208,30 +144,12 @@ def _kill_one(service: Service, draw: random.Random, tally: Tally) -> None:
         return
     tally.faults[kind] += 1
     if kind == "server":
-        assert service.process is not None
         service.process.wait()
         service.start()
 
 
-def insist(action: Callable[[], Any]) -> Any:  # what the action returns
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            return action()
-        except ClientError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
 def results(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != "job"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Postgres:

@@ -38,7 +38,7 @@ def serve(
     listener = listen(host, port)
     _log()
     settings = read_settings()
-    with bootstrap.database(settings) as engine:
+    with bootstrap.database(settings, patient=True) as engine:
         supervisor = Supervisor(engine, count=workers, slots=slots)
         supervisor.start()
         try:
@@ -67,7 +67,7 @@ def worker(
         die_with(child_of, by=signal.SIGTERM)
     _log()
     settings = read_settings()
-    with bootstrap.database(settings) as engine:
+    with bootstrap.database(settings, patient=True) as engine:
         catalogue = bootstrap.catalogue(settings)
         with suppress(KeyboardInterrupt, Interrupted):
             Worker(engine, settings, catalogue, slots=slots).run(until_idle=until_idle)

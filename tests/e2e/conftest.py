@@ -1,5 +1,5 @@
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,23 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 
 @pytest.fixture
-def empty_home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
+def empty_home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path / "home")
+    yield home
+    home.end()
 
 
 @pytest.fixture
-def warm_home(tmp_path: Path, reference: Reference) -> Callable[[str], Home]:
+def warm_home(tmp_path: Path, reference: Reference) -> Iterator[Callable[[str], Home]]:
     """Make homes that hold the corpus and the trained network, but no database."""
+    homes: list[Home] = []
 
     def make(name: str) -> Home:
         home = Home(tmp_path / name)
         shutil.copytree(reference.home.folder / "cache", home.folder / "cache")
+        homes.append(home)
         return home
 
-    return make
+    yield make
+    for home in homes:
+        home.end()

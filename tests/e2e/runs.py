@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,9 +53,14 @@ WORKLOAD = ("--workload", "sru-phones", "--platform", "bitfusion") + tuple(
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A DSE_HOME with a spec and a place for documents beside it."""
+    """A DSE_HOME with a spec and a place for documents beside it.
+
+    Attributes:
+        started: its processes, of text or of bytes, in order.
+    """
 
     folder: Path
+    started: list[subprocess.Popen[Any]] = field(default_factory=list)
 
     @property
     def database(self) -> Path:
@@ -76,7 +81,7 @@ class Home:
         command = [str(DSE), *map(str, arguments)]
         sink: IO[str] | int = output.open("w") if output else subprocess.DEVNULL
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 env=self.environment,
                 stdout=sink,
@@ -87,6 +92,14 @@ class Home:
         finally:
             if not isinstance(sink, int):
                 sink.close()
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill and reap what a test that failed has left running."""
+        for process in self.started:
+            with process:
+                process.kill()
 
     def run(
         self, *, processes: int = 2, spec: Mapping[str, Any] = TINY, name: str = "run"

@@ -1,6 +1,5 @@
 """The example with beacons in small, and what disturbs a retraining."""
 
-import os
 import shutil
 import signal
 import time
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.faults import Service
+from benchmarks.service import Service, environment
 from dse.client import Client, Job, JobState
 from tests.e2e.conftest import Reference
 from tests.e2e.runs import TINY, Home, pause, results, strike
@@ -93,12 +92,9 @@ def test_killed_retrainings_change_nothing(
 @pytest.fixture
 def service(warm_home: Callable[[str], Home]) -> Iterator[Service]:
     home = warm_home("served")
-    environment = {"DSE_HOME": str(home.folder), "DSE_DATABASE_URL": ""}
-    started = Service({**os.environ, **environment})
-    started.start()
-    started.wait_until_ready()
-    yield started
-    started.stop()
+    with Service(environment(home.folder)) as started:
+        started.wait_until_ready()
+        yield started
 
 
 @pytest.fixture
@@ -113,7 +109,7 @@ def test_cancel_during_a_retraining_is_prompt_and_leaves_nothing(
     job = client.submit(small(steps=1_000_000))
     told = (e.data for e in job.stream() if e.data.get("label") == "retraining")
     next(data for data in told if data["done"] > 100)
-    home = Path(service.environment["DSE_HOME"])
+    home = service.home
     assert list(home.glob("scratch/*/*.checkpoint"))
 
     started = time.monotonic()
@@ -131,7 +127,7 @@ def test_a_paused_retraining_goes_on_and_lost_weights_are_told_of(
     client: Client, service: Service, undisturbed: tuple[Home, dict[str, Any]]
 ) -> None:
     job = client.submit(small())
-    home = Path(service.environment["DSE_HOME"])
+    home = service.home
     _wait(job, lambda: bool(job.beacons()))
     job.pause()
     _wait(job, lambda: job.refresh().state == JobState.PAUSED)

@@ -1,6 +1,5 @@
 """Cancel, pause, resume and extend on a running service: at once, and without a trace."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.faults import Service, insist, results, spec, undisturbed
+from benchmarks.faults import results, spec, undisturbed
+from benchmarks.service import Service, environment
 from dse.client import Client, Job, JobState
 
 pytestmark = pytest.mark.slow
@@ -19,12 +19,9 @@ _AT_ONCE_S = 5.0
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    environment = {"DSE_HOME": str(tmp_path), "DSE_DATABASE_URL": ""}
-    started = Service({**os.environ, **environment})
-    started.start()
-    started.wait_until_ready()
-    yield started
-    started.stop()
+    with Service(environment(tmp_path)) as started:
+        started.wait_until_ready()
+        yield started
 
 
 @pytest.fixture
@@ -83,25 +80,22 @@ def test_an_extended_job_goes_on_where_it_ended(client: Client) -> None:
 
 
 def test_what_serves_is_gone_when_the_service_is(tmp_path: Path) -> None:
-    service = Service({**os.environ, "DSE_HOME": str(tmp_path), "DSE_DATABASE_URL": ""})
-    service.start()
-    service.wait_until_ready()
-    with Client(service.url) as client:
-        job = client.submit(spec(1))
-        _wait(job, lambda now: now.networks_run >= 5)
-    family = [p for found in service.members().values() for p in found]
-    assert len(family) >= 3
+    with Service(environment(tmp_path)) as service:
+        service.wait_until_ready()
+        with Client(service.url) as client:
+            job = client.submit(spec(1))
+            _wait(job, lambda now: now.networks_run >= 5)
+        family = [p for found in service.members().values() for p in found]
+        assert len(family) >= 3
 
-    assert service.process is not None
-    service.process.kill()
-    service.process.wait()
+        service.kill()
 
-    _, alive = psutil.wait_procs(family, timeout=_AT_ONCE_S)
-    assert alive == []
+        _, alive = psutil.wait_procs(family, timeout=_AT_ONCE_S)
+        assert alive == []
 
 
 def _wait(job: Job, holds: Any, *, within_s: float = 120.0) -> None:  # a predicate of a Job
     deadline = time.monotonic() + within_s
-    while not holds(insist(job.refresh)):
-        assert time.monotonic() < deadline, insist(job.refresh)
+    while not holds(job.refresh()):
+        assert time.monotonic() < deadline, job
         time.sleep(0.1)

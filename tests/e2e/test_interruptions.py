@@ -106,6 +106,7 @@ def test_ctrl_c_at_a_terminal_leaves_it_as_it_was(warm_home: Callable[[str], Hom
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
+    home.started.append(process)
     os.close(theirs)
 
     shown = _read_until(ours, b"measuring baselines")

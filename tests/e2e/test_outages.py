@@ -1,6 +1,5 @@
 """A database that is locked, full or broken costs time, not results."""
 
-import os
 import resource
 import sqlite3
 import subprocess
@@ -14,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.faults import Service, insist, results, spec, undisturbed
+from benchmarks.faults import results, spec, undisturbed
+from benchmarks.service import Service, environment
 from dse.client import Client, Job
 
 
@@ -22,22 +22,19 @@ from dse.client import Client, Job
 def test_a_locked_and_then_full_database_changes_nothing(tmp_path: Path) -> None:
     reference = undisturbed(tmp_path, 1)
     database = tmp_path / "service.db"
-    environment = {"DSE_HOME": str(tmp_path), "DSE_DATABASE_URL": f"sqlite:///{database}"}
-    service = Service({**os.environ, **environment})
-    service.start()
-    try:
+    service = Service(environment(tmp_path, database_url=f"sqlite:///{database}"))
+
+    with service, Client(service.url, timeout=60.0) as client:
         service.wait_until_ready()
-        with Client(service.url, timeout=60.0) as client:
-            job = client.submit(spec(1))
-            _wait_for_designs(job, 10)
-            with _locked(database):
-                time.sleep(31.0)
-            _wait_for_designs(job, 40)
-            with _full(service):
-                time.sleep(3.0)
-            document = _insist_on_end(job)
-    finally:
-        service.stop()
+        job = client.submit(spec(1))
+        _wait_for_designs(service, job, 10)
+        with _locked(database):
+            time.sleep(31.0)
+        _wait_for_designs(service, job, 40)
+        with _full(service):
+            time.sleep(3.0)
+        ended = service.insist(partial(job.wait, 180.0, progress=False))
+        document = service.insist(ended.document)
 
     assert results(document) == reference
 
@@ -47,7 +44,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
     said = subprocess.run(
         [sys.executable, "-m", "api.cli", "serve", "--port", "0"],
-        env={**os.environ, "DSE_HOME": str(tmp_path)},
+        env=environment(tmp_path),
         capture_output=True,
         text=True,
         timeout=60,
@@ -58,27 +55,23 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in said.stderr
 
 
-def _wait_for_designs(job: Job, count: int) -> None:
+def _wait_for_designs(service: Service, job: Job, count: int) -> None:
     deadline = time.monotonic() + 120.0
     while job.networks_run < count:
         assert time.monotonic() < deadline, job
         time.sleep(0.1)
-        job = insist(job.refresh)
-
-
-def _insist_on_end(job: Job) -> dict[str, object]:
-    ended = insist(partial(job.wait, 180.0, progress=False))
-    document: dict[str, object] = insist(ended.document)
-    return document
+        job = service.insist(job.refresh)
 
 
 @contextmanager
 def _locked(database: Path) -> Iterator[None]:
     connection = sqlite3.connect(database, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
-    yield
-    connection.execute("ROLLBACK")
-    connection.close()
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
 
 
 @contextmanager

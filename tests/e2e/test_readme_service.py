@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.faults import Service
+from benchmarks.service import Service, environment
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,12 +24,8 @@ def test_service_of_the_readme_runs_a_job_by_curl_and_by_python(tmp_path: Path) 
     [python] = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "quick.yaml").write_text(yaml.safe_dump(_small()))
-    service = Service({**os.environ, "DSE_HOME": str(tmp_path)})
-    service.start()
-    try:
+    with Service(environment(tmp_path)) as service:
         service.wait_until_ready()
-        environment = {**os.environ, "DSE_SERVER": service.url}
-
         posted = subprocess.run(
             shlex.split(curl.replace(_ADDRESS, service.url)),
             cwd=tmp_path,
@@ -39,13 +35,11 @@ def test_service_of_the_readme_runs_a_job_by_curl_and_by_python(tmp_path: Path) 
         told = subprocess.run(
             [sys.executable, "-c", python],
             cwd=tmp_path,
-            env=environment,
+            env={**os.environ, "DSE_SERVER": service.url},
             check=True,
             capture_output=True,
             text=True,
         )
-    finally:
-        service.stop()
 
     assert json.loads(posted.stdout)["state"] == "READY"
     header, *rows = told.stdout.splitlines()

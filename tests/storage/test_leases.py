@@ -60,17 +60,13 @@ def _compete(
 
 
 def test_a_job_whose_process_has_ended_is_taken_over_at_once(engine: Engine, job_id: str) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert claim(engine, job_id, Owner.of(child.pid)) is not None
-    alive = claim(engine, job_id, Owner.current())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert claim(engine, job_id, Owner.of(child.pid)) is not None
+        alive = claim(engine, job_id, Owner.current())
+        child.kill()
 
-    child.kill()
-    while child.poll() is None:
-        pass
     taken = claim(engine, job_id, Owner.current())
 
-    assert child.stdin is not None
-    child.stdin.close()
     assert alive is None
     assert taken is not None
     assert taken.attempt == 2
@@ -78,13 +74,13 @@ def test_a_job_whose_process_has_ended_is_taken_over_at_once(engine: Engine, job
 
 
 def test_a_killed_process_that_nobody_has_waited_for_is_gone(engine: Engine, job_id: str) -> None:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    assert claim(engine, job_id, Owner.of(child.pid)) is not None
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        assert claim(engine, job_id, Owner.of(child.pid)) is not None
 
-    while claim(engine, job_id, Owner.current()) is None:
-        pass
+        while claim(engine, job_id, Owner.current()) is None:
+            pass
 
-    assert child.wait() == 0
+        assert child.wait() == 0
 
 
 def test_a_process_id_that_came_back_is_not_the_owner(engine: Engine, job_id: str) -> None:
