@@ -271,4 +271,9 @@ _register(
         target="evaluators.hardware.bitfusion:bitfusion",
         summary="bit-composable multipliers: throughput by weight and activation width",
     ),
+    Entry(
+        name="psum-accelerator",
+        target="evaluators.hardware.psum_accelerator:psum_accelerator",
+        summary="partial sums stored between tiles, at chosen widths and groups",
+    ),
 )

@@ -11,7 +11,7 @@ from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
 from dse.ports import IntArray, Platform
 
-Values = NDArray[Any]  # of int64, or of text where the knob's values are words
+Values = NDArray[Any]  # of int64, of text where the knob's values are words, or of both (object)
 
 
 def accepted_values(
@@ -25,20 +25,30 @@ def accepted_values(
             passed over. Without any knob there is one design.
 
     Returns:
-        knob of the platform -> values (n_designs, n_layers): int64, or text for words.
+        knob of the platform -> values (n_designs, n_layers): int64, text for words, objects
+        where a word stands among numbers.
 
     Raises:
         SpecError: a value that the platform does not take, knobs that differ though they must
             be equal, or indices of another shape.
     """
     size = _size(shape, choices)
-    values = {knob: _values(knob, choices.get(knob), size) for knob in platform.knobs}
+    indices = {knob: _indices(knob, choices.get(knob), size) for knob in platform.knobs}
+    values = {knob: _catalogue(knob)[indices[knob]] for knob in platform.knobs}
     for knob, allowed in platform.knobs.items():
-        for row, i in np.argwhere(~np.isin(values[knob], allowed))[:1]:
+        taken = np.array([choice in allowed for choice in KNOBS[knob].choices])
+        for row, i in np.argwhere(~taken[indices[knob]])[:1]:
             raise SpecError(
                 f"platform {platform.name!r} takes {knob} of {_listed(allowed)}; "
                 f"layer {shape.layers[i].name!r} has {knob}={values[knob][row, i]}"
             )
+    for knob in platform.knobs:
+        if KNOBS[knob].scope == "design":
+            for row, i in np.argwhere(values[knob] != values[knob][:, :1])[:1]:
+                raise SpecError(
+                    f"{knob} is one choice for the whole design; layer {shape.layers[i].name!r} "
+                    f"has {values[knob][row, i]}, the first layer {values[knob][row, 0]}"
+                )
     for first, *others in platform.tied:
         for other in others:
             for row, i in np.argwhere(values[first] != values[other])[:1]:
@@ -86,18 +96,22 @@ def _size(shape: NetworkShape, choices: Mapping[str, IntArray]) -> tuple[int, in
     return n_designs, n_layers
 
 
-def _values(knob: str, indices: IntArray | None, size: tuple[int, int]) -> Values:
-    catalogue = KNOBS[knob]
+def _indices(knob: str, indices: IntArray | None, size: tuple[int, int]) -> IntArray:
+    choices = KNOBS[knob].choices
     if indices is None:
-        return np.full(size, catalogue.neutral)
+        return np.full(size, choices.index(KNOBS[knob].neutral))
     # numpy would take a negative index from the end.
-    if indices.size and not 0 <= indices.min() <= indices.max() < len(catalogue.choices):
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(choices):
         raise SpecError(
-            f"indices of {knob} must lie in 0..{len(catalogue.choices) - 1}, "
+            f"indices of {knob} must lie in 0..{len(choices) - 1}, "
             f"got {indices.min()}..{indices.max()}"
         )
-    table: Values = np.array(catalogue.choices)
-    return table[indices]
+    return indices
+
+
+def _catalogue(knob: str) -> Values:
+    mixed = KNOBS[knob].ordered and not KNOBS[knob].numeric
+    return np.array(KNOBS[knob].choices, dtype=object if mixed else None)
 
 
 def _listed(values: Iterable[object]) -> str:
