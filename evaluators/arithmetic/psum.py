@@ -61,7 +61,8 @@ def grouped_psum_matmul(
 
     Args:
         x: codes (m, k): int8; uint8 if unsigned or with a zero point; int16 if they are wider.
-        w: codes (n, k): int8, or int16 if they are wider.
+        w: codes (n, k): int8, or int16 if they are wider. Both may have a first dimension more,
+            of products side by side; then so has the result.
         tile: elements of the reduction to a partial sum.
         group_size: tiles from one fold of all stored codes to the next; 1 is plain APSQ.
         exponents: log2 of the unit of each tile's codes, 0..31, one per tile.
@@ -99,7 +100,7 @@ def prepare_psum(
     if implementation not in IMPLEMENTATIONS:
         allowed = ", ".join(IMPLEMENTATIONS)
         raise SpecError(f"implementation must be one of {allowed}, got {implementation!r}")
-    k = w.shape[1]
+    k = w.shape[-1]
     plan = make_plan(k, tile=tile, group_size=group_size, psum_bits=psum_bits, exponents=exponents)
     return PreparedPsum(_Weights(w, implementation), plan)
 
@@ -117,7 +118,7 @@ class PreparedPsum:
         self._weights = weights
         self._computed = plan.shortest
         self._heaviest = weights.heaviest(self._computed)
-        self._folded: dict[torch.dtype, FoldedWeights] = {}
+        self._folded: dict[tuple[int, torch.dtype], FoldedWeights] = {}
 
     def at(
         self, *, group_size: int, exponents: Tensor | Sequence[int], psum_bits: int
@@ -150,26 +151,35 @@ class PreparedPsum:
         """Return (x - zero_point) times the weights transposed, int32 (m, n).
 
         Args:
-            x: codes (m, k), int8, uint8 or int16.
+            x: codes (m, k), int8, uint8 or int16; (batch, m, k) if the weights have a batch.
 
         Raises:
             SpecError: x is none of these, or sums leave int32.
         """
-        _check_operand("x", x, _OPERANDS, k=self.plan.k)
+        _check_operand("x", x, _OPERANDS, like=self._weights.codes)
         chosen = self.implementation(x, zero_point=zero_point)
-        if chosen == REFERENCE:
-            exact = psum_reference(x, self._weights.codes, self._computed, zero_point=zero_point)
-            return _as_int32(torch.from_numpy(exact))
+        batch = x if x.dim() == 3 else x[None]
         if chosen in (NATIVE_AVX2, NATIVE_VNNI):
-            return self._native(x, chosen.removeprefix(f"{NATIVE}-"), zero_point)
-        dtype = torch.float32 if chosen == TORCH else torch.float64
-        if dtype == torch.float64:
-            _say_wider()
-        return _as_int32(folded_product(x, self._fold(dtype), zero_point=zero_point))
+            found = self._native(batch, chosen.removeprefix(f"{NATIVE}-"), zero_point)
+        else:
+            found = torch.empty(*batch.shape[:2], self._weights.batch.shape[1], dtype=torch.int32)
+            for i, one in enumerate(batch):
+                found[i] = self._item(i, one, chosen, zero_point)
+        return found if x.dim() == 3 else found[0]
 
     def _largest(self, x: Tensor, zero_point: int) -> int:
         reach = _reach(x, zero_point)
         return self._computed.largest_sum([heaviest * reach for heaviest in self._heaviest])
+
+    def _item(self, i: int, x: Tensor, chosen: str, zero_point: int) -> Tensor:
+        if chosen == REFERENCE:
+            weights = self._weights.batch[i]
+            exact = psum_reference(x, weights, self._computed, zero_point=zero_point)
+            return _as_int32(torch.from_numpy(exact))
+        dtype = torch.float32 if chosen == TORCH else torch.float64
+        if dtype == torch.float64:
+            _say_wider()
+        return _as_int32(folded_product(x, self._fold(i, dtype), zero_point=zero_point))
 
     def _native(self, x: Tensor, level: str, zero_point: int) -> Tensor:
         kernel = proven_kernel()
@@ -177,18 +187,20 @@ class PreparedPsum:
         packed = self._weights.packed(self._computed.tile, level)
         return native_product(kernel, x, packed, self._computed, zero_point=zero_point)
 
-    def _fold(self, dtype: torch.dtype) -> FoldedWeights:
-        if dtype not in self._folded:
-            self._folded[dtype] = fold_weights(self._weights.codes, self._computed, dtype)
-        return self._folded[dtype]
+    def _fold(self, i: int, dtype: torch.dtype) -> FoldedWeights:
+        if (i, dtype) not in self._folded:
+            weights = self._weights.batch[i]
+            self._folded[i, dtype] = fold_weights(weights, self._computed, dtype)
+        return self._folded[i, dtype]
 
 
 @final
 class _Weights:
-    """Weights (n, k), and what has been laid out of them."""
+    """Weights (n, k) or (batch, n, k), and what has been laid out of them."""
 
     def __init__(self, codes: Tensor, implementation: str) -> None:
         self.codes = codes
+        self.batch = codes if codes.dim() == 3 else codes[None]
         self.implementation = implementation
         self._levels = _levels(implementation)
         self._packed: dict[tuple[int, str], PackedWeights] = {}
@@ -203,14 +215,14 @@ class _Weights:
     def packed(self, tile: int, level: str) -> PackedWeights:
         key = (tile, level)
         if key not in self._packed:
-            self._packed[key] = pack_weights(self.codes, tile, level)
+            self._packed[key] = pack_weights(self.batch, tile, level)
         return self._packed[key]
 
     def heaviest(self, plan: PsumPlan) -> list[int]:
         """Return the largest sum of magnitudes of a channel in each tile."""
         magnitudes = self.codes.to(torch.int32).abs_()
-        tiles = [magnitudes[:, begin:end].sum(dim=1) for begin, end in plan.ends]
-        return [int(tile.max()) if len(tile) else 0 for tile in tiles]
+        tiles = [magnitudes[..., begin:end].sum(dim=-1) for begin, end in plan.ends]
+        return [int(tile.max()) if tile.numel() else 0 for tile in tiles]
 
 
 def _levels(implementation: str) -> tuple[str, ...]:
@@ -228,14 +240,22 @@ def _levels(implementation: str) -> tuple[str, ...]:
 
 
 def _check_operand(
-    name: str, operand: Tensor, allowed: Sequence[torch.dtype], k: int | None = None
+    name: str, operand: Tensor, allowed: Sequence[torch.dtype], like: Tensor | None = None
 ) -> None:
+    """Check the type and shape of an operand, of x beside that of w."""
     if operand.dtype not in allowed:
         words = ", ".join(str(dtype) for dtype in allowed)
         raise SpecError(f"{name} must be one of {words}, got {operand.dtype}")
-    if operand.dim() != 2 or k not in (None, operand.shape[1]):
-        width = "k" if k is None else k
-        raise SpecError(f"{name} must have shape (…, {width}), got {tuple(operand.shape)}")
+    shape = tuple(operand.shape)
+    if like is None:
+        if operand.dim() not in (2, 3):
+            raise SpecError(f"{name} must have shape (…, k), with a batch or not, got {shape}")
+    elif operand.dim() != like.dim() or (*shape[:-2], shape[-1]) != (
+        *like.shape[:-2],
+        like.shape[-1],
+    ):
+        wanted = ", ".join(map(str, (*like.shape[:-2], "…", like.shape[-1])))
+        raise SpecError(f"{name} must have shape ({wanted}), got {shape}")
 
 
 def _reach(x: Tensor, zero_point: int) -> int:

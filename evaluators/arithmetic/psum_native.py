@@ -35,13 +35,14 @@ _INT8_OFFSET = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedWeights:
-    """Weights (n, k) cut into tiles, for products with any exponents, groups and widths of sums.
+    """Weights (batch, n, k) cut into tiles, for products with any exponents, groups and widths
+    of sums.
 
     Attributes:
         level: whose instructions they are for.
-        codes: (blocks of 16 channels, tiles, padded tile / per lane, 16, per lane): int8 for
-            VNNI, int16 for AVX2.
-        sums: (blocks, tiles, 16), int32: of each channel's weights in each tile.
+        codes: (batch, blocks of 16 channels, tiles, padded tile / per lane, 16, per lane): int8
+            for VNNI, int16 for AVX2.
+        sums: (batch, blocks, tiles, 16), int32: of each channel's weights in each tile.
     """
 
     level: str
@@ -52,36 +53,36 @@ class PackedWeights:
 
 
 def pack_weights(w: Tensor, tile: int, level: str) -> PackedWeights:
-    """Pack weights (n, k): of int8 for VNNI, int8 or int16 for AVX2."""
-    n, k = w.shape
+    """Pack weights (batch, n, k): of int8 for VNNI, int8 or int16 for AVX2."""
+    batch, n, k = w.shape
     tile = min(tile, k)
     tiles, blocks, per_lane = -(-k // tile), -(-n // _COLUMNS), _PER_LANE[level]
     padded = -(-tile // per_lane) * per_lane
     w = w.to(torch.int8 if level == VNNI else torch.int16)
     w = functional.pad(w, (0, tiles * tile - k, 0, blocks * _COLUMNS - n))
-    w = functional.pad(w.reshape(blocks * _COLUMNS, tiles, tile), (0, padded - tile))
-    sums = w.sum(dim=2, dtype=torch.int32).reshape(blocks, _COLUMNS, tiles)
-    lanes = w.reshape(blocks, _COLUMNS, tiles, padded // per_lane, per_lane)
+    w = functional.pad(w.reshape(batch, blocks, _COLUMNS, tiles, tile), (0, padded - tile))
+    lanes = w.reshape(batch, blocks, _COLUMNS, tiles, padded // per_lane, per_lane)
     return PackedWeights(
         level=level,
         n=n,
         padded=padded,
-        codes=lanes.permute(0, 2, 3, 1, 4).contiguous(),
-        sums=sums.permute(0, 2, 1).contiguous(),
+        codes=lanes.permute(0, 1, 3, 4, 2, 5).contiguous(),
+        sums=w.sum(dim=-1, dtype=torch.int32).transpose(2, 3).contiguous(),
     )
 
 
 def native_product(
     kernel: Kernel, x: Tensor, weights: PackedWeights, plan: PsumPlan, *, zero_point: int = 0
 ) -> Tensor:
-    """Return (x - zero_point) times the weights transposed, int32 (m, n).
+    """Return (x - zero_point) times the weights transposed, int32 (batch, m, n).
 
     Args:
-        x: (m, k), int8 or uint8, for AVX2 also int16; or such integers held as float32, which
-            VNNI takes for int8.
+        x: (batch, m, k), int8 or uint8, for AVX2 also int16; or such integers held as float32,
+            which VNNI takes for int8.
     """
     x = x.contiguous()
-    out = torch.empty(len(x), weights.n, dtype=torch.int32)
+    batch, m, _ = x.shape
+    out = torch.empty(batch, m, weights.n, dtype=torch.int32)
     offset, corrections = _offsets(x.dtype, weights, plan, zero_point)
     steps = _steps(plan)
     task = Product(
@@ -90,7 +91,8 @@ def native_product(
         corrections=corrections.data_ptr(),
         steps=steps.ctypes.data,
         out=out.data_ptr(),
-        m=len(x),
+        batch=batch,
+        m=m,
         k=plan.k,
         n=weights.n,
         tile=min(plan.tile, plan.k),
@@ -147,6 +149,6 @@ def _proven(kernel: Kernel, level: str) -> bool:
         for size in ((7, 19), (21, 19))
     )
     plan = PsumPlan(k=19, tile=6, group_size=2, psum_bits=8, exponents=(6, 9, 7, 10))
-    packed = pack_weights(w, plan.tile, level)
+    packed = pack_weights(w[None], plan.tile, level)
     wanted = torch.from_numpy(psum_reference(x, w, plan))
-    return torch.equal(native_product(kernel, x, packed, plan).to(torch.int64), wanted)
+    return torch.equal(native_product(kernel, x[None], packed, plan)[0].to(torch.int64), wanted)

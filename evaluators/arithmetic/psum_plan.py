@@ -71,7 +71,7 @@ class PsumPlan:
     def folds(self, step: int) -> bool:
         """Tell whether a tile takes all that is stored into its code (an APSQ step), or is
         stored beside it (a PSQ step)."""
-        return step % self.group_size == 0 or step == self.tiles - 1
+        return folds(step, self.tiles, self.group_size)
 
     @property
     def fold_count(self) -> int:
@@ -125,6 +125,11 @@ def count_tiles(k: int, tile: int) -> int:
     if tile < 1:
         raise SpecError(f"tile must be at least 1, got {tile}")
     return -(-k // tile)
+
+
+def folds(step: int, tiles: int, group_size: int) -> bool:
+    """As `PsumPlan.folds`, of no particular plan."""
+    return step % group_size == 0 or step == tiles - 1
 
 
 def effective_group(tiles: int, group_size: int) -> int:

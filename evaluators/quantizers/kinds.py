@@ -1,13 +1,16 @@
 """The modules that are products, and what is particular to each kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol, cast, final
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dse.errors import EvaluationError
+from evaluators.arithmetic.columns import input_rows, weight_rows
 from evaluators.arithmetic.convolution import Window, integer_convolution
 from evaluators.arithmetic.matmul import MatMul
 from evaluators.arithmetic.products import integer_product
@@ -16,6 +19,8 @@ Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 Product = Weighted | MatMul
 
 _ALLOWED = "an nn.Linear, nn.Conv1d, nn.Conv2d or MatMul"
+# Codes of inputs that are laid out as rows at once: 64 MiB.
+_MOST_ELEMENTS = 2**26
 _FORWARDS = tuple(kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, MatMul))
 
 
@@ -34,6 +39,19 @@ class Form(Protocol):
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Combine real values."""
+
+    def weight_rows(self, weights: Tensor, tile: int) -> Tensor:
+        """Return weights as (groups, n / groups, k), k in the order in which tiles cut it."""
+
+    def input_rows(self, codes: Tensor, weights: Tensor, tile: int, zero: int) -> Iterator[Tensor]:
+        """Yield what outputs are made of: (…, groups, k), in parts along the first dimension.
+
+        Args:
+            zero: the code of the real 0.
+        """
+
+    def outputs(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        """Return (…, n), an output a row, in the shape that belongs to these inputs."""
 
 
 def find_product(model: nn.Module, layer: str) -> Product:
@@ -118,6 +136,15 @@ class _LinearForm:
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(values, weight, bias)
 
+    def weight_rows(self, weights: Tensor, tile: int) -> Tensor:
+        return weights[None]
+
+    def input_rows(self, codes: Tensor, weights: Tensor, tile: int, zero: int) -> Iterator[Tensor]:
+        yield codes.unsqueeze(-2)
+
+    def outputs(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        return rows.reshape(*inputs.shape[:-1], rows.shape[-1])
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -133,3 +160,16 @@ class _ConvolutionForm:
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return self.window.convolve(values, weight, bias)
+
+    def weight_rows(self, weights: Tensor, tile: int) -> Tensor:
+        return weight_rows(weights, self.window, tile)
+
+    def input_rows(self, codes: Tensor, weights: Tensor, tile: int, zero: int) -> Iterator[Tensor]:
+        batch = codes if codes.dim() == weights.dim() else codes[None]
+        size = max(1, _MOST_ELEMENTS // max(1, batch[0].numel() * prod(weights.shape[2:])))
+        for part in torch.split(batch, size):
+            yield input_rows(part, weights.shape[2:], self.window, tile, zero=zero)
+
+    def outputs(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        found = rows.movedim(-1, 1)
+        return found if inputs.dim() == found.dim() else found[0]

@@ -36,7 +36,8 @@ class Product(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("x", "weights", "corrections", "steps", "out")),
-        *((name, ctypes.c_int64) for name in ("m", "k", "n", "tile", "padded", "tiles")),
+        *((name, ctypes.c_int64) for name in ("batch", "m", "k", "n")),
+        *((name, ctypes.c_int64) for name in ("tile", "padded", "tiles")),
         *((name, ctypes.c_int32) for name in ("kind", "offset")),
     ]
 

@@ -28,12 +28,12 @@ constexpr int64_t kColumns = 16;  // of a block of packed weights
 
 // What evaluators/arithmetic/native/library.py lays out, in this order.
 struct Product {
-  const void* x;               // (m, k), of `kind`
-  const void* weights;         // packed, see psum_native.py
-  const int32_t* corrections;  // (blocks, tiles, 16): what a tile's sum starts from
+  const void* x;               // (batch, m, k), of `kind`
+  const void* weights;         // (batch, …): packed, see psum_native.py
+  const int32_t* corrections;  // (batch, blocks, tiles, 16): what a tile's sum starts from
   const Step* steps;           // (tiles)
-  int32_t* out;                // (m, n)
-  int64_t m, k, n, tile, padded, tiles;
+  int32_t* out;                // (batch, m, n)
+  int64_t batch, m, k, n, tile, padded, tiles;
   int32_t kind, offset;  // of what is multiplied: x + offset
 };
 
@@ -210,6 +210,18 @@ void panel_avx2(const Product& p, int16_t* panel, int64_t row, int64_t rows) {
       block_avx2(p, panel + i * stride, b, row + i, rows - i);
 }
 
+// One product of a batch.
+Product item(const Product& all, int64_t i, int64_t width) {
+  const int64_t sizes[] = {1, 1, 2, 4};  // of kinds
+  const int64_t corrections = (all.n + kColumns - 1) / kColumns * all.tiles * kColumns;
+  Product one = all;
+  one.x = static_cast<const char*>(all.x) + i * all.m * all.k * sizes[all.kind];
+  one.weights = static_cast<const char*>(all.weights) + i * corrections * all.padded * width;
+  one.corrections = all.corrections + i * corrections;
+  one.out = all.out + i * all.m * all.n;
+  return one;
+}
+
 }  // namespace
 
 EXPORTED int32_t psum_level() {
@@ -226,10 +238,13 @@ EXPORTED int32_t psum_product(const Product* p, int32_t level) {
   const int64_t bytes = kPanel * p->tiles * p->padded * width;
   void* panel = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
   if (panel == nullptr) return 1;
-  for (int64_t row = 0; row < p->m; row += kPanel) {
-    const int64_t rows = smaller(kPanel, p->m - row);
-    if (level == kVnni) panel_vnni(*p, static_cast<uint8_t*>(panel), row, rows);
-    else panel_avx2(*p, static_cast<int16_t*>(panel), row, rows);
+  for (int64_t i = 0; i < p->batch; ++i) {
+    const Product one = item(*p, i, width);
+    for (int64_t row = 0; row < one.m; row += kPanel) {
+      const int64_t rows = smaller(kPanel, one.m - row);
+      if (level == kVnni) panel_vnni(one, static_cast<uint8_t*>(panel), row, rows);
+      else panel_avx2(one, static_cast<int16_t*>(panel), row, rows);
+    }
   }
   std::free(panel);
   return 0;

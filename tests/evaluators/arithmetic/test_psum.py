@@ -388,3 +388,27 @@ def test_bad_arguments_are_refused_by_name(changed: dict[str, object], message: 
 
     with pytest.raises(SpecError, match=message):
         grouped_psum_matmul(**(arguments | changed))  # type: ignore[arg-type]
+
+
+@_ALL
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16])
+def test_products_side_by_side_are_those_one_by_one(
+    implementation: str, dtype: torch.dtype
+) -> None:
+    x = torch.stack([gaussian_codes(11, 40, seed) for seed in range(3)])
+    w = torch.stack([gaussian_codes(21, 40, seed) for seed in range(3, 6)]).to(dtype)
+
+    def product(x: Tensor, w: Tensor) -> Tensor:
+        return grouped_psum_matmul(
+            x,
+            w,
+            tile=16,
+            group_size=2,
+            exponents=[7, 8, 8],
+            psum_bits=8,
+            implementation=implementation,
+        )
+
+    assert torch.equal(
+        product(x, w), torch.stack([product(*pair) for pair in zip(x, w, strict=True)])
+    )

@@ -68,7 +68,7 @@ def test_bad_arguments_are_refused() -> None:
 
     with pytest.raises(SpecError, match="tile must be at least 1, got 0"):
         calibrate_exponents(x, w, tile=0)
-    with pytest.raises(SpecError, match=r"\(m, k\) and \(n, k\), got \(3, 7\) and \(3, 8\)"):
+    with pytest.raises(SpecError, match=r"\(…, m, k\) and \(…, n, k\), got \(3, 7\) and \(3, 8\)"):
         calibrate_exponents(x[:, :7], w, tile=4)
     maxima = calibrate_exponents(x, w, tile=4)
     with pytest.raises(SpecError, match="group_size must be at least 1, got 0"):
