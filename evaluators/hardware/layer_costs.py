@@ -44,13 +44,14 @@ ENERGIES: Final = (
     "weight_sram",
     "input_sram",
     "sum_sram",
-    "output_sram",
     "weight_dram",
     "input_dram",
     "sum_dram",
+    "output_sram",
     "output_dram",
 )
-"""Parts of a layer's energy, in the order in which they are added up."""
+"""Parts of a layer's energy, in the order in which they are added up: those that depend on one more
+choice, the width of outputs, last, so that most sums are of small arrays."""
 
 
 @final

@@ -36,8 +36,8 @@ from evaluators.hardware.tables import summed
 _SUM_KNOBS: Final = ("psum_bits", "psum_group", "dataflow")
 _OUTPUT: Final = "a_bits@output"
 _AXES: Final = ("dataflow", "w_bits", "a_bits", "psum_bits", "psum_group", _OUTPUT)
-_COLUMNS: Final = 4
-"""Of a layer's table: energy (pJ), latency (cycles), weight bits, whether sums are grouped."""
+_COLUMNS: Final = 3
+"""Of a layer's table: energy (pJ), latency (cycles), whether sums are grouped."""
 
 _MIB_BITS: Final = 8 * 2**20
 _KIB_BITS: Final = 8 * 1024
@@ -123,7 +123,9 @@ class PsumAccelerator:
             size=len(w),
             columns=_COLUMNS,
         )
-        energy, latency, bits, grouped = total.T
+        energy, latency, grouped = total.T
+        weights = np.array([layer.weights for layer in shape.layers], dtype=np.float64)
+        bits = np.array(BITS, dtype=np.float64)[w] @ weights
         return {
             "memory_mib": (bits + self._vector_bits(shape)) / _MIB_BITS,
             "energy_uj": energy / _PICO_PER_MICRO,
@@ -264,8 +266,7 @@ def _table(machine: Machine, layer: Layer) -> FloatArray:
         costs = layer_costs(machine, layer, cast(Dataflow, flow), choice)
         rows[..., 0] = costs.total_pj
         rows[..., 1] = costs.latency
-        rows[..., 2] = layer.weights * choice.w
-        rows[..., 3] = costs.grouped
+        rows[..., 2] = costs.grouped
     return table.reshape(-1, _COLUMNS)
 
 

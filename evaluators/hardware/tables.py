@@ -7,12 +7,12 @@ import numpy as np
 from dse.knobs import KNOBS
 from dse.ports import FloatArray, IntArray
 
-_CHUNK = 4000
+_CHUNK = 2000
 """Designs costed at a time: their indices and sums stay in the processor's cache."""
 
 
 def summed(
-    tables: Sequence[FloatArray],
+    tables: Sequence[FloatArray] | FloatArray,
     knobs: Sequence[str],
     indices: Mapping[str, IntArray],
     *,
@@ -39,9 +39,9 @@ def summed(
 
 def _rows(knobs: Sequence[str], indices: Mapping[str, IntArray], part: slice) -> IntArray:
     first, *others = knobs
-    rows = indices[first][part]
+    rows = indices[first][part].copy()
     for knob in others:
-        rows = rows * _count(knob)
+        rows *= _count(knob)
         rows += indices[knob][part]
     return rows
 

@@ -215,7 +215,7 @@ def test_a_group_costs_nothing_until_its_sums_do_not_fit() -> None:
 
     assert [r["sum_kib"] for r in records[:4]] == [128, 256, 384, 512]
     assert [r["fits"] for r in records] == ["yes", "yes", "no", "no", "no"]
-    energies = [r["energy_uj"] for r in records]
+    energies = [float(r["energy_uj"]) for r in records]
     assert energies[0] == energies[1] < energies[2] == energies[3] == energies[4]
     assert [r["sum_sram_energy_uj"] for r in records] == [records[0]["sum_sram_energy_uj"]] * 5
 
