@@ -9,7 +9,8 @@ from dse.knobs import KNOBS
 from evaluators.hardware.bitfusion import bitfusion
 from evaluators.hardware.psum_accelerator import psum_accelerator
 from evaluators.registry import Places
-from evaluators.workloads.mohaq_sru import ShapeOnly, mohaq_sru
+from evaluators.workloads.mohaq_sru import mohaq_sru
+from evaluators.workloads.shape_only import ShapeOnly
 
 LAYERS = ("L0", "P1", "FC")
 
