@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dse.errors import EvaluationError, SpecError
 from evaluators.arithmetic.products import exact_dtype, heaviest_column
@@ -116,7 +116,9 @@ class WeightedProduct:
         """Tell whether sums of tiles of this length are stored: not if one tile holds the whole
         reduction, nor of a depthwise convolution, whose window an array sums inside."""
         weight = self._module.weight
-        depthwise = weight.dim() > 2 and weight.shape[1] == 1
+        depthwise = not isinstance(self._module, nn.Linear) and (
+            self._module.groups > 1 and weight.shape[1] == 1
+        )
         return not depthwise and weight[0].numel() > tile
 
     def look(self, tile: int) -> Look:
