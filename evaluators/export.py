@@ -228,7 +228,7 @@ def _layer(operands: Operands | DynamicOperands) -> QuantizedLayer:
     return QuantizedLayer(
         weights=_codes(operands.grid),
         inputs=_codes(operands.inputs),
-        product_dtype=_name(operands.weights.dtype),
+        product_dtype=_name(operands.dtype),
     )
 
 

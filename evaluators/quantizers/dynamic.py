@@ -8,13 +8,14 @@ from typing import final
 import torch
 from torch import Tensor
 
+from evaluators.arithmetic.encoding import dense
 from evaluators.arithmetic.matmul import MatMul
 from evaluators.arithmetic.products import exact_dtype, integer_matmul
 from evaluators.arithmetic.psum_maxima import PsumMaxima, calibrate_exponents
 from evaluators.quantizers.grid import Grid
 from evaluators.quantizers.kinds import interpose, second
 from evaluators.quantizers.partial_sums import Look, Summation, summed_matmul
-from evaluators.quantizers.weighted import check_finite
+from evaluators.quantizers.weighted import not_finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +91,8 @@ class DynamicProduct:
         operands = self.operands
         if operands is None:
             return self._in_float(a, b)
-        check_finite(a, self.layer)
-        check_finite(b, second(self.layer))
-        first, other = operands.inputs.codes(a), operands.second.codes(b)
+        first = _codes(a, operands.inputs, self.layer)
+        other = _codes(b, operands.second, second(self.layer))
         wide = torch.promote_types(first.dtype, other.dtype)
         summation = operands.summation
         if summation is not None and summation.cuts(a.shape[-1]):
@@ -101,3 +101,11 @@ class DynamicProduct:
             dtype = operands.dtype(a.shape[-1])
             product = integer_matmul(first.to(dtype), other.to(dtype))
         return product.to(wide).mul_(operands.step).to(torch.promote_types(a.dtype, b.dtype))
+
+
+def _codes(values: Tensor, grid: Grid, operand: str) -> Tensor:
+    wide = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+    codes, finite = grid.encoding.centred(dense(wide))
+    if not finite:
+        raise not_finite(operand)
+    return codes

@@ -11,9 +11,12 @@ from torch.nn import functional
 
 from dse.errors import EvaluationError
 from evaluators.arithmetic.columns import input_rows, weight_rows
-from evaluators.arithmetic.convolution import Window, integer_convolution
+from evaluators.arithmetic.convolution import Window
+from evaluators.arithmetic.convolvers import convolution_multiplier
+from evaluators.arithmetic.encoding import Encoding
 from evaluators.arithmetic.matmul import MatMul
-from evaluators.arithmetic.products import integer_product
+from evaluators.arithmetic.multipliers import Multiplier, matrix_multiplier
+from evaluators.arithmetic.probe import byte_path
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 Product = Weighted | MatMul
@@ -25,17 +28,18 @@ _FORWARDS = tuple(kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, Mat
 
 
 class Form(Protocol):
-    """How inputs and weights are combined.
+    """How inputs and weights are combined."""
 
-    Attributes:
-        trailing: dimensions of the output behind that of the channels.
-    """
-
-    @property
-    def trailing(self) -> int: ...
-
-    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
-        """Combine centred codes, exactly; both have the dtype that keeps the sums exact."""
+    def multiplier(
+        self,
+        weights: Tensor,
+        encoding: Encoding,
+        step: Tensor,
+        *,
+        heaviest: int,
+        dtype: torch.dtype,
+    ) -> Multiplier:
+        """Return the exact product with weight codes; arguments as of `matrix_multiplier`."""
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Combine real values."""
@@ -128,10 +132,18 @@ def interpose(module: nn.Module, forward: Callable[..., Tensor]) -> Callable[...
 @final
 @dataclass(frozen=True, slots=True)
 class _LinearForm:
-    trailing: int = 0
-
-    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
-        return integer_product(codes, weights)
+    def multiplier(
+        self,
+        weights: Tensor,
+        encoding: Encoding,
+        step: Tensor,
+        *,
+        heaviest: int,
+        dtype: torch.dtype,
+    ) -> Multiplier:
+        return matrix_multiplier(
+            weights, encoding, step, heaviest=heaviest, dtype=dtype, path=byte_path()
+        )
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(values, weight, bias)
@@ -151,12 +163,18 @@ class _LinearForm:
 class _ConvolutionForm:
     window: Window
 
-    @property
-    def trailing(self) -> int:
-        return len(self.window.stride)
-
-    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
-        return integer_convolution(codes, weights, self.window)
+    def multiplier(
+        self,
+        weights: Tensor,
+        encoding: Encoding,
+        step: Tensor,
+        *,
+        heaviest: int,
+        dtype: torch.dtype,
+    ) -> Multiplier:
+        return convolution_multiplier(
+            weights, encoding, step, heaviest=heaviest, window=self.window
+        )
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return self.window.convolve(values, weight, bias)

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evaluators.arithmetic.encoding import Encoding, dense
+from evaluators.arithmetic.multipliers import scaled
 from evaluators.arithmetic.psum import PreparedPsum, grouped_psum_matmul, prepare_psum
 from evaluators.arithmetic.psum_maxima import (
     PsumMaxima,
@@ -52,29 +54,18 @@ class Summation:
         return self.units.exponents(count_tiles(k, self.sums.tile), self.sums.group)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stored:
-    """Codes as an accelerator stores them.
-
-    Attributes:
-        codes: int8, or uint8 where the centred codes do not fit.
-        zero: stored code of the real 0.
-    """
-
-    codes: Tensor
-    zero: int
+def stored(values: Tensor, grid: Grid) -> tuple[Tensor, int]:
+    """Return the codes of real values on a grid of at most 8 bits, int8 as they are stored, and
+    the code of the real 0."""
+    codes, _ = _stored(values.detach().float(), grid.encoding)
+    return codes, grid.zero
 
 
-def stored(codes: Tensor, grid: Grid) -> Stored:
-    """Return centred codes of at most 8 bits, held as floats, as they are stored."""
-    if fits_int8(grid):
-        return Stored(codes=codes.to(torch.int8), zero=0)
-    return Stored(codes=(codes - grid.least).to(torch.uint8), zero=-grid.least)
-
-
-def fits_int8(grid: Grid) -> bool:
-    """Tell whether the centred codes of a grid are 8-bit integers with a sign."""
-    return _INT8.min <= grid.least and grid.most <= _INT8.max
+def _stored(values: Tensor, encoding: Encoding) -> tuple[Tensor, bool]:
+    if values.dtype == torch.float32:
+        return encoding.stored(dense(values))
+    centred, finite = encoding.centred(dense(values))
+    return centred.add_(encoding.zero).to(torch.int8), finite
 
 
 @final
@@ -93,31 +84,38 @@ class SummedProduct:
         self._rows = form.weight_rows(weights, tile)
         self._prepared: list[PreparedPsum] | None = None
 
-    def __call__(self, codes: Tensor, inputs: Grid, summation: Summation) -> Tensor:
-        """Return the product with centred codes: integers held as their dtype holds them.
+    def __call__(self, codes: Tensor, zero: int, summation: Summation) -> Tensor:
+        """Return the product with codes - zero: int32, in the shape of the layer's output.
 
         Args:
-            codes: held as floats, in the shape of the layer's input.
+            codes: int8, in the shape of the layer's input.
+            zero: the code of the real 0.
         """
         prepared = self._at(summation)
-        given = stored(codes, inputs)
         parts = []
-        for rows in self._form.input_rows(given.codes, self._weights, self._tile, given.zero):
+        for rows in self._form.input_rows(codes, self._weights, self._tile, zero):
             products = [
-                one(rows[..., group, :].reshape(-1, rows.shape[-1]), zero_point=given.zero)
+                one(rows[..., group, :].reshape(-1, rows.shape[-1]), zero_point=zero)
                 for group, one in enumerate(prepared)
             ]
             product = products[0] if len(products) == 1 else torch.cat(products, dim=1)
             parts.append(product.reshape(*rows.shape[:-2], product.shape[1]))
-        return self._form.outputs(_joined(parts), codes).to(codes.dtype)
+        return self._form.outputs(_joined(parts), codes)
 
-    def maxima(self, codes: Tensor) -> PsumMaxima:
-        """Return the largest exact sums with centred codes, held as floats."""
+    def along(self, figures: Tensor) -> Tensor:
+        """Return a figure a channel so that it broadcasts over outputs."""
+        return figures.reshape(-1, *(1,) * (self._weights.dim() - 2)) if figures.dim() else figures
+
+    def maxima(self, codes: Tensor, zero: int) -> PsumMaxima:
+        """Return the largest exact sums with codes - zero; arguments as of a product."""
         return largest_of(
             calibrate_exponents(
-                rows.reshape(-1, *rows.shape[-2:]).transpose(0, 1), self._rows, tile=self._tile
+                rows.reshape(-1, *rows.shape[-2:]).transpose(0, 1),
+                self._rows,
+                tile=self._tile,
+                zero_point=zero,
             )
-            for rows in self._form.input_rows(codes, self._weights, self._tile, 0)
+            for rows in self._form.input_rows(codes, self._weights, self._tile, zero)
         )
 
     def _at(self, summation: Summation) -> list[PreparedPsum]:
@@ -147,6 +145,28 @@ class SummedProduct:
         return self._prepared
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SummedMultiplier:
+    """A product with fixed weights, from real inputs to real outputs; an
+    `evaluators.arithmetic.multipliers.Multiplier`.
+
+    Attributes:
+        step: real value of 1 in the integer product: float64 (n,) or ().
+    """
+
+    summed: SummedProduct
+    summation: Summation
+    encoding: Encoding
+    step: Tensor
+
+    def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
+        codes, finite = _stored(values, self.encoding)
+        product = self.summed(codes, self.encoding.zero, self.summation).to(values.dtype)
+        real = None if bias is None else self.summed.along(bias)
+        return scaled(product, self.summed.along(self.step), real), finite
+
+
 def summed_matmul(
     first: Tensor, other: Tensor, inputs: Grid, second: Grid, summation: Summation
 ) -> Tensor:
@@ -162,17 +182,18 @@ def summed_matmul(
         return summed_matmul(first, other[:, None], inputs, second, summation).squeeze(-1)
     lead = np.broadcast_shapes(first.shape[:-2], other.shape[:-2])
     m, k, n = *first.shape[-2:], other.shape[-1]
-    given = stored(first.expand(*lead, m, k).reshape(prod(lead), m, k), inputs)
-    # one stored zero point is taken off exactly; two would need the sums of both operands
-    weights = other.mT.to(torch.int8 if fits_int8(second) else torch.int16)
+    codes = (first + inputs.zero).to(torch.int8)
+    # one zero point is taken off exactly; two would need the sums of both operands
+    fits = _INT8.min <= second.least and second.most <= _INT8.max
+    weights = other.mT.to(torch.int8 if fits else torch.int16)
     product = grouped_psum_matmul(
-        given.codes,
+        codes.expand(*lead, m, k).reshape(prod(lead), m, k),
         weights.expand(*lead, n, k).reshape(prod(lead), n, k),
         tile=summation.sums.tile,
         group_size=summation.sums.group,
         exponents=summation.exponents(k),
         psum_bits=summation.sums.bits,
-        zero_point=given.zero,
+        zero_point=inputs.zero,
     )
     return product.reshape(*lead, m, n).to(torch.promote_types(first.dtype, other.dtype))
 

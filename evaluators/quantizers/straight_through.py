@@ -10,7 +10,12 @@ from evaluators.arithmetic.matmul import MatMul
 from evaluators.quantizers.grid import ChannelGrid, Grid
 from evaluators.quantizers.kinds import Weighted, find_product, form_of, interpose, second
 from evaluators.quantizers.layers import Ranges
-from evaluators.quantizers.partial_sums import Summation, SummedProduct, summed_matmul
+from evaluators.quantizers.partial_sums import (
+    Summation,
+    SummedProduct,
+    stored,
+    summed_matmul,
+)
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.tensor_range import weight_grid
 
@@ -92,7 +97,7 @@ class ShadowWeighted:
             return self._form.real(seen, weight, bias)
         exact = self._form.real(seen, weight, None)
         real = pass_through(exact, self._summed(input, self.inputs, self._weight, self.summation))
-        return real if bias is None else real + self._along(bias)
+        return real if bias is None else real + bias.reshape(-1, *(1,) * (weight.dim() - 2))
 
     @torch.no_grad()
     def _summed(
@@ -100,11 +105,8 @@ class ShadowWeighted:
     ) -> Tensor:
         weights = grid.codes(self._module.weight).to(torch.int8)
         summed = SummedProduct(self._form, weights, summation.sums.tile)
-        product = summed(inputs.codes(input), inputs, summation)
-        return product * inputs.step * self._along(steps_of(grid, product))
-
-    def _along(self, figures: Tensor) -> Tensor:
-        return figures.reshape(-1, *self._form.trailing * (1,))
+        product = summed(*stored(input, inputs), summation)
+        return product * inputs.step * summed.along(steps_of(grid))
 
 
 @final
@@ -153,10 +155,9 @@ def pass_through(exact: Tensor, real: Tensor) -> Tensor:
     return exact + (real.to(exact.dtype) - exact).detach()
 
 
-def steps_of(grid: Grid | ChannelGrid, like: Tensor) -> Tensor:
-    """Return the real value of one code: of the whole, or (n,) of each output channel."""
-    steps = (grid.step,) if isinstance(grid, Grid) else grid.steps
-    return torch.tensor(steps, dtype=like.dtype)
+def steps_of(grid: Grid | ChannelGrid) -> Tensor:
+    """Return the real value of one code: of the whole (), or (n,) of each output channel."""
+    return torch.tensor(grid.step if isinstance(grid, Grid) else grid.steps)
 
 
 def quantized(values: Tensor, grid: Grid | ChannelGrid) -> Tensor:

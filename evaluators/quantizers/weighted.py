@@ -9,10 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from dse.errors import EvaluationError, SpecError
+from evaluators.arithmetic.multipliers import Multiplier
 from evaluators.arithmetic.products import exact_dtype, heaviest_column
 from evaluators.quantizers.grid import ChannelGrid, Grid
 from evaluators.quantizers.kinds import Weighted, form_of, interpose
-from evaluators.quantizers.partial_sums import Look, Summation, SummedProduct
+from evaluators.quantizers.partial_sums import (
+    Look,
+    Summation,
+    SummedMultiplier,
+    SummedProduct,
+    stored,
+)
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.tensor_range import weight_grid
 
@@ -38,13 +45,11 @@ class Operands:
     """All that a product needs at its scheme.
 
     Attributes:
-        weights: integer codes (n, …) in a dtype that keeps the product exact.
         coded: the weights as stored.
         inputs: grid of the input activations.
         summation: how partial sums are stored; None: sums are exact.
     """
 
-    weights: Tensor
     coded: Coded
     inputs: Grid
     summation: Summation | None = None
@@ -60,12 +65,16 @@ class Operands:
         return self.inputs, self.grid
 
     @property
-    def step(self) -> float | Tensor:
-        """Real value of 1 in the integer product, the inverse of both scales: one figure, or
-        float64 (n,)."""
-        if isinstance(self.grid, Grid):
-            return self.grid.step * self.inputs.step
-        return torch.tensor(self.grid.steps, dtype=torch.float64) * self.inputs.step
+    def dtype(self) -> torch.dtype:
+        """The narrowest float dtype that keeps the product exact."""
+        return exact_dtype(self.coded.heaviest * self.inputs.largest)
+
+    @property
+    def step(self) -> Tensor:
+        """Real value of 1 in the integer product, the inverse of both scales: float64, () or
+        (n,)."""
+        steps = self.grid.step if isinstance(self.grid, Grid) else self.grid.steps
+        return torch.tensor(steps, dtype=torch.float64) * self.inputs.step
 
 
 def code_dtype(grid: Grid | ChannelGrid) -> torch.dtype:
@@ -78,16 +87,9 @@ def coded(codes: Tensor, grid: Grid | ChannelGrid) -> Coded:
     return Coded(codes=codes.to(code_dtype(grid)), grid=grid, heaviest=heaviest_column(codes))
 
 
-def check_finite(values: Tensor, layer: str) -> None:
-    """Refuse NaN and infinities, which have no code.
-
-    Raises:
-        EvaluationError: there are some.
-    """
-    # one sum costs less than looking at each value, but may overflow by itself
-    total = values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
-    if not torch.isfinite(total) and not bool(values.isfinite().all()):
-        raise EvaluationError(f"input of layer {layer!r} must be finite, got NaN or infinity")
+def not_finite(operand: str) -> EvaluationError:
+    """Return the error of NaN and infinities, which have no code."""
+    return EvaluationError(f"input of layer {operand!r} must be finite, got NaN or infinity")
 
 
 @final
@@ -106,6 +108,7 @@ class WeightedProduct:
         self._form = form_of(module)
         self._coded: dict[tuple[int, bool], Coded] = {}
         self._summed: tuple[Coded, int, SummedProduct] | None = None
+        self._multipliers: dict[torch.dtype, Multiplier] = {}
         self._in_float = interpose(module, self._forward)
 
     def put(self, scheme: Scheme, inputs: Grid) -> None:
@@ -126,7 +129,7 @@ class WeightedProduct:
         operands = self.operands
         assert operands is not None
         summed = self._sums(operands.coded, tile)
-        return lambda input: summed.maxima(operands.inputs.codes(input))
+        return lambda input: summed.maxima(*stored(input, operands.inputs))
 
     @contextmanager
     def in_float(self) -> Iterator[None]:
@@ -138,14 +141,19 @@ class WeightedProduct:
             self.operands = operands
 
     def take(self, weight: Coded, inputs: Grid, summation: Summation | None = None) -> None:
-        """Stand at these codes, with inputs on a grid and sums stored so."""
-        dtype = exact_dtype(weight.heaviest * inputs.largest)
+        """Stand at these codes, with inputs on a grid and sums stored so.
+
+        Raises:
+            SpecError: sums may be too large to be exact.
+        """
         now = self.operands
-        kept = now is not None and now.coded is weight and now.weights.dtype == dtype
-        # Only the operands in use are held as floats: of all that a search visits, that would
-        # be several times the network.
-        weights = now.weights if now is not None and kept else weight.codes.to(dtype)
-        self.operands = Operands(weights=weights, coded=weight, inputs=inputs, summation=summation)
+        kept = now is not None and now.coded is weight and now.inputs == inputs
+        exact_dtype(weight.heaviest * inputs.largest)
+        self.operands = Operands(coded=weight, inputs=inputs, summation=summation)
+        # Only the operands in use are held as they are multiplied: of all that a search visits,
+        # that would be several times the network.
+        if not kept:
+            self._multipliers.clear()
 
     def _codes(self, bits: int, by_channel: bool) -> Coded:
         key = (bits, by_channel)
@@ -162,22 +170,14 @@ class WeightedProduct:
         operands = self.operands
         if operands is None:
             return self._in_float(input)
-        check_finite(input, self.layer)
-        codes = operands.inputs.codes(input)
-        product = self._product(codes, operands)
-        # Back to the model's dtype before scaling: which dtype kept the sum exact leaves no trace.
-        real = product.to(codes.dtype).mul_(self._along(operands.step, codes.dtype))
         bias = self._module.bias
-        if bias is not None:
-            real = real.add_(self._along(bias, codes.dtype))
+        values = input.detach().to(torch.promote_types(input.dtype, torch.float32))
+        real, finite = self._multiplier(operands, values.dtype)(
+            values, None if bias is None else bias.detach()
+        )
+        if not finite:
+            raise not_finite(self.layer)
         return real.to(input.dtype)
-
-    def _product(self, codes: Tensor, operands: Operands) -> Tensor:
-        summation = operands.summation
-        if summation is None:
-            return self._form.integers(codes.to(operands.weights.dtype), operands.weights)
-        summed = self._sums(operands.coded, summation.sums.tile)
-        return summed(codes, operands.inputs, summation)
 
     def _sums(self, weight: Coded, tile: int) -> SummedProduct:
         # Only those in use are kept laid out.
@@ -185,7 +185,22 @@ class WeightedProduct:
             self._summed = weight, tile, SummedProduct(self._form, weight.codes, tile)
         return self._summed[2]
 
-    def _along(self, figures: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-        if not isinstance(figures, Tensor):
-            return figures
-        return figures.detach().to(dtype).reshape(-1, *self._form.trailing * (1,))
+    def _multiplier(self, operands: Operands, dtype: torch.dtype) -> Multiplier:
+        """Return what multiplies: all that a product does on its codes happens there."""
+        summation = operands.summation
+        if summation is not None:
+            return SummedMultiplier(
+                summed=self._sums(operands.coded, summation.sums.tile),
+                summation=summation,
+                encoding=operands.inputs.encoding,
+                step=operands.step,
+            )
+        if dtype not in self._multipliers:
+            self._multipliers[dtype] = self._form.multiplier(
+                operands.coded.codes,
+                operands.inputs.encoding,
+                operands.step,
+                heaviest=operands.coded.heaviest,
+                dtype=dtype,
+            )
+        return self._multipliers[dtype]
