@@ -1,15 +1,15 @@
 """What a command line assigns: parameters and knob values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import yaml
 
-from dse.canonical import canonical
+from dse.canonical import canon_of
 from dse.design import Design, Value
 from dse.errors import SpecError, UnknownNameError
 from dse.knob_lines import ENDS, default_values, matching
 from dse.knobs import KNOBS
-from dse.ports import Workload
+from dse.ports import Platform, Workload
 
 
 def params_from(texts: Sequence[str]) -> dict[str, object]:
@@ -23,13 +23,20 @@ def params_from(texts: Sequence[str]) -> dict[str, object]:
     return params
 
 
-def design_from(workload: Workload, texts: Sequence[str], start: Design | None) -> Design:
+def design_from(
+    workload: Workload,
+    texts: Sequence[str],
+    start: Design | None,
+    *,
+    platforms: Sequence[Platform] = (),
+) -> Design:
     """Return the design that KNOB=VALUE and KNOB@LAYERS=VALUE texts make of `start`, or of the
-    workload's defaults, in canonical form; later texts win.
+    workload's defaults, in canonical form on `platforms`; later texts win.
 
     Raises:
         UnknownNameError: no such knob.
-        SpecError: a value the knob cannot take, or a glob that matches no layer.
+        SpecError: a value the knob cannot take, a glob that matches no layer, layers that differ
+            in a choice of the whole design, or a choice that none of the platforms offers.
     """
     layers = workload.shape.names
     if start is None:
@@ -53,7 +60,23 @@ def design_from(workload: Workload, texts: Sequence[str], start: Design | None) 
             allowed = ", ".join((*ENDS, *layers))
             raise SpecError(f"{glob!r} in {text!r} matches no layer; allowed: {allowed}")
         choices[knob].update(dict.fromkeys(matched, value))
-    return canonical(Design(choices), workload.shape.dynamic)
+    for knob, values in choices.items():
+        _check_platforms(knob, values, platforms)
+    return canon_of(workload.shape, platforms).design(Design(choices))
+
+
+def _check_platforms(
+    knob: str, values: Mapping[str, Value], platforms: Sequence[Platform]
+) -> None:
+    found = list(dict.fromkeys(values.values()))
+    if KNOBS[knob].scope == "design" and len(found) > 1:
+        raise SpecError(f"{knob} is one choice for the whole design, got {found}")
+    offered = any(knob in platform.knobs for platform in platforms)
+    if KNOBS[knob].bound and not offered and found != [KNOBS[knob].neutral]:
+        raise SpecError(
+            f"{knob} needs a platform that offers it, none of {[p.name for p in platforms]} does; "
+            f"allowed: {KNOBS[knob].neutral}, got {found}"
+        )
 
 
 def _allowed(knob: str, layer: str, value: Value) -> Value:

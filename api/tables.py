@@ -123,7 +123,7 @@ def widths(item: Mapping[str, Any]) -> str:  # JSON data
     the layers that they hold in, as far as they are not neutral."""
     numbers, words = [], []
     for knob, layers in item["design"].items():
-        if KNOBS[knob].numeric:
+        if KNOBS[knob].ordered:
             numbers.append(",".join(str(value) for value in layers.values()))
         else:
             words += _words(layers, KNOBS[knob].neutral)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dse.canonical import canonical
 from dse.design import Design, Evaluation, Value
 from dse.knobs import KNOBS
 from dse.metrics import METRICS
@@ -26,8 +25,9 @@ def uniform(problem: Problem) -> list[tuple[str, Design]]:
 
     A width that the spec does not list is kept (it is a baseline, not a member of the space);
     one that is below what the spec allows at a layer is raised to the lowest choice there, and a
-    knob that is not searched keeps its value. Knobs that are no widths stand at the workload's
-    default, or where that is no choice, at the first one.
+    knob that is not searched keeps its value. Knobs that are no widths of operands stand at the
+    workload's default; where that is no choice, numbers at the next higher one, or else the
+    highest, words at the first one.
     """
     found: dict[str, tuple[str, Design]] = {}
     for widths in _UNIFORM:
@@ -62,7 +62,7 @@ def _uniform_design(problem: Problem, widths: dict[str, int]) -> Design | None:
             choices[knob][layer] = max(widths[knob], lowest)
         else:
             choices[knob][layer] = _standing(problem, knob, allowed)
-    design = canonical(Design(choices), space.dynamic)
+    design = space.canon.design(Design(choices))
     for platform in problem.platforms:
         for knob, taken in platform.knobs.items():
             if any(value not in taken for value in design.choices[knob].values()):
@@ -75,7 +75,10 @@ def _uniform_design(problem: Problem, widths: dict[str, int]) -> Design | None:
 
 def _standing(problem: Problem, knob: str, allowed: tuple[Value, ...]) -> Value:
     default = problem.workload.defaults.get(knob, KNOBS[knob].neutral)
-    return default if default in allowed else allowed[0]
+    if default in allowed or not KNOBS[knob].ordered:
+        return default if default in allowed else allowed[0]
+    order = KNOBS[knob].choices.index
+    return next((value for value in allowed if order(value) >= order(default)), allowed[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +188,12 @@ class _Descent:
 
     def _start(self, gene: Gene) -> int:
         knob, _ = gene.targets[0]
-        if KNOBS[knob].numeric:
+        if KNOBS[knob].ordered:
             return len(gene.choices) - 1
         return gene.choices.index(_standing(self._problem, knob, gene.choices))
 
     def _block_genes(self) -> list[tuple[int, ...]]:
-        genes = [i for i, g in enumerate(self._space.genes) if KNOBS[g.targets[0][0]].numeric]
+        genes = [i for i, g in enumerate(self._space.genes) if KNOBS[g.targets[0][0]].ordered]
         for size in range(1, len(genes) + 1):
             blocks = [tuple(genes[i : i + size]) for i in range(0, len(genes), size)]
             probes = sum(max(self._top[g] for g in block) for block in blocks)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import product
 
-from dse.canonical import governors
+from dse.canonical import Canon, canon_of
 from dse.design import Value
 from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
@@ -29,9 +30,9 @@ def build_space(
     Raises:
         UnknownNameError, SpecError: naming what was given and what is allowed.
     """
-    layers, dynamic = workload.shape.names, workload.shape.dynamic
+    layers, canon = workload.shape.names, canon_of(workload.shape, platforms)
     offered = {knob for platform in platforms for knob in platform.knobs}
-    honoured = offered | set(evaluator_knobs)
+    honoured = offered | {knob for knob in evaluator_knobs if not KNOBS[knob].bound}
     values = _Values(
         rules=_rules(lines, layers, honoured, platforms),
         defaults=default_values(workload),
@@ -39,6 +40,9 @@ def build_space(
         platforms=platforms,
     )
     groups = _groups(values.rules, layers, platforms)
+    for knob in honoured:
+        if KNOBS[knob].scope == "design":
+            groups.join([(knob, layer) for layer in layers])
     targets = [(knob, layer) for knob in KNOBS if knob in honoured for layer in layers]
     allowed = {members: values.common(members) for members in groups.sets(targets)}
     by_target = {target: choices for members, choices in allowed.items() for target in members}
@@ -46,7 +50,7 @@ def build_space(
     fixed: dict[Target, Value] = {}
     for members, choices in allowed.items():
         gene = Gene(name=_gene_name(members), choices=choices, targets=members)
-        if len(choices) > 1 and any(_has_effect(target, by_target, dynamic) for target in members):
+        if len(choices) > 1 and any(_has_effect(target, by_target, canon) for target in members):
             genes.append(gene)
         else:
             fixed |= dict.fromkeys(members, choices[gene.neutral])
@@ -60,7 +64,7 @@ def build_space(
         knobs=knobs,
         genes=tuple(genes),
         fixed={target: value for target, value in fixed.items() if target[0] in knobs},
-        dynamic=dynamic,
+        canon=canon,
     )
 
 
@@ -120,6 +124,11 @@ def _rules(
             raise SpecError(
                 f"layers {line.layers!r} of knob {line.knob!r} matches no layer; "
                 f"allowed: {', '.join((*ENDS, *layers))}"
+            )
+        if KNOBS[line.knob].scope == "design" and matched != list(layers):
+            raise SpecError(
+                f"{line.knob} is one choice for the whole design, so its layers must be '*', "
+                f"got {line.layers!r}"
             )
         for layer in matched:
             rules[line.knob, layer] = _Rule(choices, line.tie, number)
@@ -222,16 +231,21 @@ class _Groups:
         return target
 
 
-def _has_effect(
-    target: Target, allowed: Mapping[Target, tuple[Value, ...]], dynamic: frozenset[str]
-) -> bool:
+def _has_effect(target: Target, allowed: Mapping[Target, tuple[Value, ...]], canon: Canon) -> bool:
     """Tell whether any design computes otherwise for this target's value."""
     knob, layer = target
-    names = governors(knob, dynamic=layer in dynamic)
-    if names is None:
+    if not Canon.governed(knob):
         return True
-    return any(set(allowed.get((name, layer), ())) - {KNOBS[name].neutral} for name in names)
+    around = [name for name in canon.governors(knob, layer) if (name, layer) in allowed]
+    for values in product(*(allowed[name, layer] for name in around)):
+        at = dict(zip(around, values, strict=True))
+        forms = {canon.value(knob, layer, {**at, knob: value}) for value in allowed[target]}
+        if len(forms) > 1:
+            return True
+    return False
 
 
 def _gene_name(targets: tuple[Target, ...]) -> str:
-    return "=".join(f"{knob}@{layer}" for knob, layer in targets)
+    whole = {knob: None for knob, _ in targets if KNOBS[knob].scope == "design"}
+    others = (f"{k}@{layer}" for k, layer in targets if KNOBS[k].scope == "layer")
+    return "=".join((*whole, *others))

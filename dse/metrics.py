@@ -69,6 +69,15 @@ METRICS: dict[str, Metric] = {
             meaning="against 16-bit operands on the same accelerator; see the platform's mode",
         ),
         Metric(name="energy_uj", unit="uJ", goal="min", meaning="energy of one inference"),
+        Metric(
+            name="latency_cycles", unit="cycle", goal="min", meaning="duration of one inference"
+        ),
+        Metric(
+            name="area_um2",
+            unit="um2",
+            goal="min",
+            meaning="area of an accelerator as wide as the widest operands of the design",
+        ),
     )
 }
 

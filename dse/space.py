@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dse.canonical import canonical, governors, idle
+from dse.canonical import Canon
 from dse.design import Design, Value
 from dse.errors import SpecError
 from dse.knobs import KNOBS
@@ -46,14 +46,14 @@ class SearchSpace:
         knobs: every knob that a design of this space states.
         genes: what is searched.
         fixed: (knob, layer) -> value for everything else.
-        dynamic: the layers whose operands are both activations.
+        canon: which of its designs are the same.
     """
 
     layers: tuple[str, ...]
     knobs: tuple[str, ...]
     genes: tuple[Gene, ...]
     fixed: Mapping[Target, Value]
-    dynamic: frozenset[str] = frozenset()
+    canon: Canon = Canon()
 
     @property
     def size(self) -> int:
@@ -83,21 +83,20 @@ class SearchSpace:
 
         Of several genomes with that design it is the one whose genes without effect are neutral.
         """
-        if any(
-            design.value(knob, layer) != value and not self._idle(design, knob, layer)
-            for (knob, layer), value in self._settled(design).items()
-        ):
-            return None
+        at = self._at(design)
+        for (knob, layer), value in self._settled(design).items():
+            if not self._same(knob, layer, at[layer], value):
+                return None
         genome = []
         for gene in self.genes:
-            values = {
-                design.value(knob, layer)
-                for knob, layer in gene.targets
-                if not self._idle(design, knob, layer)
-            }
-            if len(values) > 1 or not values <= set(gene.choices):
+            fitting = [
+                index
+                for index, choice in enumerate(gene.choices)
+                if all(self._same(knob, layer, at[layer], choice) for knob, layer in gene.targets)
+            ]
+            if not fitting:
                 return None
-            genome.append(gene.choices.index(values.pop()) if values else gene.neutral)
+            genome.append(gene.neutral if gene.neutral in fitting else fitting[0])
         return tuple(genome)
 
     def canonical(self, genomes: IntArray) -> IntArray:
@@ -126,10 +125,7 @@ class SearchSpace:
 
     @cached_property
     def _ambiguous(self) -> bool:
-        targets = (target for gene in self.genes for target in gene.targets)
-        return any(
-            governors(knob, dynamic=layer in self.dynamic) is not None for knob, layer in targets
-        )
+        return any(Canon.governed(knob) for gene in self.genes for knob, _ in gene.targets)
 
     def _settled(self, design: Design) -> Mapping[Target, Value]:
         others = {
@@ -140,14 +136,22 @@ class SearchSpace:
         }
         return {**others, **self.fixed}
 
-    def _idle(self, design: Design, knob: str, layer: str) -> bool:
-        return idle(design, knob, layer, dynamic=layer in self.dynamic)
+    def _at(self, design: Design) -> dict[str, dict[str, Value]]:
+        knobs = dict.fromkeys((*self.knobs, *design.choices))
+        return {layer: {k: design.value(k, layer) for k in knobs} for layer in self.layers}
+
+    def _same(self, knob: str, layer: str, at: Mapping[str, Value], value: Value) -> bool:
+        """Tell whether a layer computes the same with `knob` at `value`."""
+        if at[knob] == value or not Canon.governed(knob):
+            return at[knob] == value
+        other = self.canon.value(knob, layer, {**at, knob: value})
+        return other == self.canon.value(knob, layer, at)
 
     def _design(self, values: Mapping[Target, Value]) -> Design:
         choices = {
             knob: {layer: values[knob, layer] for layer in self.layers} for knob in self.knobs
         }
-        return canonical(Design(choices), self.dynamic)
+        return self.canon.design(Design(choices))
 
 
 def knob_indices(

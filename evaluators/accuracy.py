@@ -8,6 +8,7 @@ from dse.design import content_hash
 from dse.errors import WeightsError
 from dse.ports import silent
 from dse.tasks import Request
+from evaluators.arithmetic.psum_maxima import PsumMaxima
 from evaluators.arithmetic.settings import settle_torch
 from evaluators.data.cache import Cache
 from evaluators.data.vault import Vault
@@ -17,10 +18,11 @@ from evaluators.quantizers.beacon_file import load_beacon
 from evaluators.quantizers.calibration import VERSION, pack_ranges, unpack_ranges
 from evaluators.quantizers.layers import QuantizedModel
 from evaluators.quantizers.requests import check_arithmetic, read_schemes
+from evaluators.quantizers.sum_calibration import Key
 from evaluators.quantizers.tensor_range import TensorRange
 
 _MOST_BEACONS = 16
-_RANGES = "ranges"
+_RANGES, _SUMS = "ranges", "sums"
 
 
 @final
@@ -50,6 +52,7 @@ class AccuracyEvaluator:
             layers=self._layers,
             calibration=network.calibration,
             recall=self._recalled,
+            kept=self._kept(None),
         )
         self._beacons: OrderedDict[str, QuantizedModel] = OrderedDict()
 
@@ -109,6 +112,18 @@ class AccuracyEvaluator:
         )
         return unpack_ranges(stored.tensors)
 
+    def _kept(self, weights: str | None) -> "_KeptSums | None":
+        if self._cache is None:
+            return None
+        return _KeptSums(
+            self._cache,
+            {
+                "network": self._network.digest,
+                "weights": weights,
+                "torch": torch.__version__,
+            },
+        )
+
     def _load(self, digest: str) -> QuantizedModel:
         if self._vault is None:
             raise WeightsError(
@@ -131,4 +146,31 @@ class AccuracyEvaluator:
             layers=self._layers,
             calibration=self._network.calibration,
             ranges=found.ranges,
+            kept=self._kept(digest),
         )
+
+
+@final
+class _KeptSums:
+    """The largest sums of one network's layers, in files that can be made again."""
+
+    def __init__(self, cache: Cache, identity: Key) -> None:
+        self._cache = cache
+        self._identity = identity
+
+    def find(self, key: Key) -> PsumMaxima | None:
+        stored = self._cache.find(_SUMS, self._name(key), _SUMS)
+        if stored is None:
+            return None
+        tiles, sums = (tuple(stored.tensors[part].tolist()) for part in ("tiles", "sums"))
+        return PsumMaxima(tiles=tiles, sums=sums)
+
+    def keep(self, key: Key, maxima: PsumMaxima) -> None:
+        parts = {
+            "tiles": torch.tensor(maxima.tiles, dtype=torch.int64),
+            "sums": torch.tensor(maxima.sums, dtype=torch.int64),
+        }
+        self._cache.fetch(_SUMS, self._name(key), _SUMS, lambda: {_SUMS: parts}, silent)
+
+    def _name(self, key: Key) -> str:
+        return content_hash(self._identity | key)

@@ -8,7 +8,10 @@ from importlib import metadata
 from dse.design import Choices, Design, content_hash
 from dse.errors import EvaluationError
 
-HONOURED = ("w_bits", "a_bits", "act_quantizer", "w_granularity", "a_symmetry")
+HONOURED = (
+    *("w_bits", "a_bits", "act_quantizer", "w_granularity", "a_symmetry"),
+    *("psum_bits", "psum_group", "dataflow"),
+)
 """Knobs that the accuracy evaluator obeys."""
 
 VERSION = 1

@@ -28,6 +28,7 @@ from evaluators.manifest import (
     Manifest,
     Named,
     QuantizedLayer,
+    Sums,
     dump_manifest,
     load_manifest,
 )
@@ -180,6 +181,7 @@ def _take(
     model: nn.Module, name: str, layer: QuantizedLayer, tensors: Mapping[str, Tensor]
 ) -> None:
     module = find_product(model, name)
+    summation = None if layer.sums is None else layer.sums.summation
     if isinstance(module, MatMul) != (layer.second is not None):
         raise WeightsError(
             f"the export is of another network: {name} must have "
@@ -188,11 +190,11 @@ def _take(
     if isinstance(module, MatMul):
         if layer.second is not None:
             DynamicProduct(name, module).operands = DynamicOperands(
-                inputs=layer.inputs.grid, second=layer.second.grid
+                inputs=layer.inputs.grid, second=layer.second.grid, summation=summation
             )
     elif layer.weights is not None:
         weight = coded(tensors[_weight(name)], _grid(layer.weights))
-        WeightedProduct(name, module).take(weight, layer.inputs.grid)
+        WeightedProduct(name, module).take(weight, layer.inputs.grid, summation)
 
 
 def _check(
@@ -223,12 +225,16 @@ def _check(
 
 
 def _layer(operands: Operands | DynamicOperands) -> QuantizedLayer:
+    sums = None if operands.summation is None else Sums.of(operands.summation)
     if isinstance(operands, DynamicOperands):
-        return QuantizedLayer(inputs=_codes(operands.inputs), second=_codes(operands.second))
+        return QuantizedLayer(
+            inputs=_codes(operands.inputs), second=_codes(operands.second), sums=sums
+        )
     return QuantizedLayer(
         weights=_codes(operands.grid),
         inputs=_codes(operands.inputs),
-        product_dtype=_name(operands.weights.dtype),
+        product_dtype=_name(operands.dtype),
+        sums=sums,
     )
 
 

@@ -5,6 +5,16 @@
 
 rounding half to even. A weight whose output channels (its first dimension) have scales of their
 own has a list of them. Products are of what is in brackets; weights have the zero point 0.
+
+Where a layer has `sums`, the sum of its products is not kept whole but stored between two tiles of
+`tile` elements of the reduction, at step t as
+
+    code = clamp((sum + (1 << e >> 1)) >> e, -2^(bits-1), 2^(bits-1) - 1), in units of 2^e
+
+At t = 0, group, 2 group, … and at the last tile, sum is all that is stored and the tile's product,
+e = sum_exponents[t], and the code takes the place of all that is stored; elsewhere sum is the
+tile's product alone, e = tile_exponents[t], and the code is stored beside the others. The reduction
+of a convolution is ordered by (channel tile, place in the kernel, channel in the tile).
 """
 
 import json
@@ -16,19 +26,23 @@ from dse.design import Design, Value, content_hash
 from dse.errors import SpecError
 from dse.knobs import KNOBS
 from dse.spec import explain
+from evaluators.arithmetic.psum_maxima import PsumUnits
 from evaluators.quantizers.fixed_point import FIXED_POINT_BITS
 from evaluators.quantizers.grid import ChannelGrid, Grid
-from evaluators.quantizers.scheme import ASYMMETRIC, CHANNEL, TENSOR
+from evaluators.quantizers.partial_sums import Summation
+from evaluators.quantizers.scheme import ALL, ASYMMETRIC, CHANNEL, TENSOR, PartialSums
 
 FORMAT: Final = "beacon-dse export"
-VERSION: Final = 2
+VERSION: Final = 3
 """Of an export's two files; raised whenever an older reader would misread them. Version 1, which
-has no zero points, lists of scales and dynamic products, is read as well."""
+has no zero points, lists of scales and dynamic products, and 2, which has no partial sums, are
+read as well."""
 
-_READABLE: Final = (1, VERSION)
+_READABLE: Final = (1, 2, VERSION)
 
 _DIGEST = Field(pattern="^[0-9a-f]{64}$")
 _Scale = Annotated[float, Field(ge=0)]
+_Exponent = Annotated[int, Field(ge=0, le=31)]
 
 
 class _Part(BaseModel):
@@ -95,6 +109,57 @@ class Codes(_Part):
         return ChannelGrid(scales=tuple(self.codes_per_unit), low=self.low, high=self.high)
 
 
+class Sums(_Part):
+    """How partial sums are stored.
+
+    Attributes:
+        tile: elements of the reduction to a partial sum.
+        bits: width of a stored code.
+        group: tiles from one fold to the next, or "all": folds at both ends alone.
+        tile_exponents, sum_exponents: one a tile; of tiles beyond them, which products of two
+            activations may have, the last.
+    """
+
+    tile: int = Field(ge=1)
+    bits: int
+    group: int | Literal["all"]
+    tile_exponents: list[_Exponent] = Field(min_length=1)
+    sum_exponents: list[_Exponent] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Sums":
+        for knob, found in (("psum_bits", self.bits), ("psum_group", self.group)):
+            if found not in KNOBS[knob].choices:
+                raise ValueError(f"{knob} must be one of {KNOBS[knob].choices}, got {found}")
+        if len(self.tile_exponents) != len(self.sum_exponents):
+            raise ValueError(
+                f"tile_exponents and sum_exponents must be as many, got "
+                f"{len(self.tile_exponents)} and {len(self.sum_exponents)}"
+            )
+        return self
+
+    @classmethod
+    def of(cls, summation: Summation) -> "Sums":
+        """Return what a summation says."""
+        sums = summation.sums
+        return cls(
+            tile=sums.tile,
+            bits=sums.bits,
+            group="all" if sums.group == ALL else sums.group,
+            tile_exponents=list(summation.units.tiles),
+            sum_exponents=list(summation.units.sums),
+        )
+
+    @property
+    def summation(self) -> Summation:
+        """The summation that says this."""
+        group = ALL if isinstance(self.group, str) else self.group
+        return Summation(
+            sums=PartialSums(tile=self.tile, bits=self.bits, group=group),
+            units=PsumUnits(tiles=tuple(self.tile_exponents), sums=tuple(self.sum_exponents)),
+        )
+
+
 class QuantizedLayer(_Part):
     """A product: what its codes mean.
 
@@ -104,12 +169,14 @@ class QuantizedLayer(_Part):
         second: of the second operand where both are activations.
         product_dtype: float type that held the integer sums exactly; None where it depends on
             how many there are: both are activations.
+        sums: how partial sums are stored; None: sums are exact.
     """
 
     weights: Codes | None = None
     inputs: Codes
     second: Codes | None = None
     product_dtype: str | None = None
+    sums: Sums | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "QuantizedLayer":
@@ -133,6 +200,8 @@ class QuantizedLayer(_Part):
             found["w_granularity"] = TENSOR
         if self.inputs.zero_point:
             found["a_symmetry"] = ASYMMETRIC
+        if self.sums is not None:
+            found |= {"psum_bits": self.sums.bits, "psum_group": self.sums.group}
         return found
 
 
@@ -150,7 +219,7 @@ class Manifest(_Part):
     """
 
     format: Literal["beacon-dse export"] = FORMAT
-    version: Literal[1, 2] = VERSION
+    version: Literal[1, 2, 3] = VERSION
     workload: Named
     network: str = _DIGEST
     platforms: list[Named]

@@ -258,6 +258,31 @@ _register(
         target="evaluators.workloads.mohaq_sru:mohaq_sru",
         summary="shape only: the 4-layer SRU of the MOHAQ paper, for costing",
     ),
+    Entry(
+        name="bert-base-128",
+        target="evaluators.workloads.shape_only:bert_base_128",
+        summary="shape only: BERT-Base on 128 tokens",
+    ),
+    Entry(
+        name="llama2-7b-4096",
+        target="evaluators.workloads.shape_only:llama2_7b_4096",
+        summary="shape only: LLaMA2-7B on a prompt of 4096 tokens",
+    ),
+    Entry(
+        name="segformer-b0-512",
+        target="evaluators.workloads.shape_only:segformer_b0_512",
+        summary="shape only: SegFormer-B0, 150 classes, 512 x 512 pixels",
+    ),
+    Entry(
+        name="efficientvit-b1",
+        target="evaluators.workloads.shape_only:efficientvit_b1",
+        summary="shape only: EfficientViT-B1, 150 classes, 512 x 512 pixels",
+    ),
+    Entry(
+        name="resnet18",
+        target="evaluators.workloads.shape_only:resnet18",
+        summary="shape only: ResNet-18, 1000 classes, 224 x 224 pixels",
+    ),
 )
 _register(
     PLATFORMS,
@@ -270,5 +295,10 @@ _register(
         name="bitfusion",
         target="evaluators.hardware.bitfusion:bitfusion",
         summary="bit-composable multipliers: throughput by weight and activation width",
+    ),
+    Entry(
+        name="psum-accelerator",
+        target="evaluators.hardware.psum_accelerator:psum_accelerator",
+        summary="partial sums stored between tiles, at chosen widths and groups",
     ),
 )

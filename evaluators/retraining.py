@@ -26,6 +26,7 @@ from evaluators.models.training import Course
 from evaluators.network import Batch, Lessons, Trainable
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
 from evaluators.quantizers.behind import quantized_at, ranges_behind
+from evaluators.quantizers.layers import QuantizedModel
 from evaluators.quantizers.requests import read_schemes
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.straight_through import ShadowModel
@@ -226,7 +227,7 @@ class _Run:
         state = _copy(self._model)
         ranges = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES)
         with torch.no_grad():
-            exact = quantized_at(self._holding(state), self._schemes, ranges)
+            exact = self._quantized(state, ranges)
             metrics = finite_metrics(self._network.measure(exact.model, "search"))
         error = metrics["error"]
         self.curve.append(CurvePoint(step=self.step, loss=loss, error=error))
@@ -238,11 +239,20 @@ class _Run:
         if anew or step % self._lessons.refit_weights == 0:
             self._shadow.fit_weights()
         if anew or step % self._lessons.refit_inputs == 0:
-            self._shadow.fit_inputs(
-                self.ranges(
-                    _copy(self._model), rounds=_ROUNDS_IN_TRAINING, samples=_SAMPLES_IN_TRAINING
-                )
-            )
+            self._fit_inputs()
+
+    def _fit_inputs(self) -> None:
+        state = _copy(self._model)
+        ranges = self.ranges(state, rounds=_ROUNDS_IN_TRAINING, samples=_SAMPLES_IN_TRAINING)
+        self._shadow.fit_inputs(ranges)
+        if any(scheme.sums is not None for scheme in self._schemes.values()):
+            operands = self._quantized(state, ranges).operands
+            self._shadow.fit_sums({name: one.summation for name, one in operands.items()})
+
+    def _quantized(self, state: State, ranges: Mapping[str, TensorRange]) -> QuantizedModel:
+        # all samples give the units of sums, as they will when the weights are used
+        samples = self._network.calibration()
+        return quantized_at(self._holding(state), self._schemes, ranges, samples)
 
     def _take(self, step: int) -> float:
         self._adam.param_groups[0]["lr"] = self._course.rate(step)

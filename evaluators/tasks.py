@@ -52,11 +52,16 @@ def make_evaluator(
 
 @final
 class Evaluator:
-    """Does tasks; an `evaluators.pools.attempt.Evaluate`."""
+    """Does tasks; an `evaluators.pools.attempt.Evaluate`.
+
+    Attributes:
+        network: what it works with, prepared.
+    """
 
     def __init__(
         self, network: Network, *, vault: Vault, scratch: Path, cache: Cache | None = None
     ) -> None:
+        self.network = network
         self._accuracy = AccuracyEvaluator(network, vault, cache)
         self._retrainer = None
         if network.trainable:

@@ -97,6 +97,23 @@ class RuledPlatform(FakePlatform):
     rules: Mapping[str, int | str] = {"tile": 8}
 
 
+class SumPlatform(FakePlatform):
+    """Stores the partial sums of tiles of 8: one of "in", two of "mid", three of "out"."""
+
+    name = "sum-chip"
+    knobs: Mapping[str, tuple[Value, ...]] = {
+        **FakePlatform.knobs,
+        **{name: KNOBS[name].choices for name in ("psum_bits", "psum_group", "dataflow")},
+    }
+
+    def arithmetic(self, layer: Layer, values: Mapping[str, Value]) -> Mapping[str, int | str]:
+        at = {name: values.get(name, KNOBS[name].neutral) for name in self.knobs}
+        exact = at["psum_bits"] == 32 or at["dataflow"] == "os"
+        if exact or 16 in (at["w_bits"], at["a_bits"]) or layer.k <= 8:
+            return {}
+        return {"tile": 8, "dataflow": at["dataflow"]}
+
+
 class FakeCatalogue:
     evaluator_knobs: tuple[str, ...] = tuple(KNOBS)
 
@@ -108,7 +125,7 @@ class FakeCatalogue:
         return found[name]()
 
     def platform(self, name: str, params: Mapping[str, object]) -> FakePlatform:
-        kinds = (FakePlatform, TiedPlatform, RuledPlatform)
+        kinds = (FakePlatform, TiedPlatform, RuledPlatform, SumPlatform)
         found = {kind.name: kind for kind in kinds}
         if name not in found:
             raise UnknownNameError("platform", name, found)

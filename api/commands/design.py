@@ -63,7 +63,7 @@ def cost(
     settings = read_settings(plugins=plugin)
     network = bootstrap.catalogue(settings).workload(workload, params_from(workload_param))
     platforms = _platforms(platform, param)
-    chosen = _design(network, set_, design)
+    chosen = _design(network, platforms, set_, design)
     _show(network, platforms, chosen, _costs(network, platforms, chosen), as_json)
 
 
@@ -104,7 +104,7 @@ def evaluate(
     settings = read_settings(plugins=plugin)
     network = bootstrap.catalogue(settings).workload(workload, params_from(workload_param))
     platforms = _platforms(platform, param)
-    chosen = _design(network, set_, design)
+    chosen = _design(network, platforms, set_, design)
     metrics = _costs(network, platforms, chosen)
     with Bars() as bars:
         measured = bootstrap.measure(network, platforms, chosen, split, bars)
@@ -118,7 +118,7 @@ def _evaluate_export(
     manifest = export.manifest
     network = catalogue.workload(manifest.workload.name, manifest.workload.params)
     platforms = [catalogue.platform(named.name, named.params) for named in manifest.platforms]
-    chosen = design_from(network, (), Design(manifest.design))
+    chosen = design_from(network, (), Design(manifest.design), platforms=platforms)
     metrics = _costs(network, platforms, chosen)
     with Bars() as bars:
         measured, same = exports.measure(export, network, platforms, chosen, split, bars)
@@ -152,14 +152,19 @@ def _platforms(names: Sequence[str], params: Sequence[str]) -> list[Platform]:
     return platforms
 
 
-def _design(workload: Workload, assignments: Sequence[str], source: str | None) -> Design:
+def _design(
+    workload: Workload,
+    platforms: Sequence[Platform],
+    assignments: Sequence[str],
+    source: str | None,
+) -> Design:
     stored = None
     # os.path.isfile takes names of any length
     if source is not None and os.path.isfile(source):
         stored = bootstrap.read_design(Path(source))
     elif source is not None:
         stored = bootstrap.find_design(read_settings(), source)
-    return design_from(workload, assignments, stored)
+    return design_from(workload, assignments, stored, platforms=platforms)
 
 
 def _costs(workload: Workload, platforms: Sequence[Platform], design: Design) -> dict[str, float]:

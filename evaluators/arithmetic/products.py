@@ -42,7 +42,7 @@ def heaviest_column(weights: Tensor) -> int:
     Args:
         weights: integer codes of at most 16 bits, (n, …), in any dtype.
     """
-    return int(weights.double().abs_().flatten(1).sum(dim=1).max())
+    return int(weights.to(torch.int32).abs_().flatten(1).sum(dim=1).max())
 
 
 def integer_product(inputs: Tensor, weights: Tensor) -> Tensor:

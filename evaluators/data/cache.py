@@ -45,6 +45,14 @@ class Cache:
 
     folder: Path
 
+    def find(self, kind: str, key: str, part: str) -> Stored | None:
+        """Return a part of an entry if it is there and whole.
+
+        Raises:
+            CacheError: the file cannot be read.
+        """
+        return read_tensors(self.folder / kind / key / f"{part}{_SUFFIX}")
+
     def fetch(
         self, kind: str, key: str, part: str, make: Callable[[], Parts], progress: Progress
     ) -> Stored:

@@ -11,12 +11,12 @@ from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
 from dse.ports import IntArray, Platform
 
-Values = NDArray[Any]  # of int64, or of text where the knob's values are words
+Values = NDArray[Any]  # of int64, of text where the knob's values are words, or of both (object)
 
 
-def accepted_values(
+def accepted_indices(
     platform: Platform, shape: NetworkShape, choices: Mapping[str, IntArray]
-) -> dict[str, Values]:
+) -> dict[str, IntArray]:
     """Return what a platform's knobs stand at, once it is sure that it takes them.
 
     Args:
@@ -25,29 +25,81 @@ def accepted_values(
             passed over. Without any knob there is one design.
 
     Returns:
-        knob of the platform -> values (n_designs, n_layers): int64, or text for words.
+        knob of the platform -> indices (n_designs, n_layers), int64.
 
     Raises:
-        SpecError: a value that the platform does not take, knobs that differ though they must
-            be equal, or indices of another shape.
+        SpecError: a value that the platform does not take, knobs or layers that differ though they
+            must be equal, or indices of another shape.
     """
     size = _size(shape, choices)
-    values = {knob: _values(knob, choices.get(knob), size) for knob in platform.knobs}
+    indices = {knob: _indices(knob, choices.get(knob), size) for knob in platform.knobs}
     for knob, allowed in platform.knobs.items():
-        for row, i in np.argwhere(~np.isin(values[knob], allowed))[:1]:
-            raise SpecError(
-                f"platform {platform.name!r} takes {knob} of {_listed(allowed)}; "
-                f"layer {shape.layers[i].name!r} has {knob}={values[knob][row, i]}"
-            )
+        _check_taken(platform, shape, knob, allowed, indices[knob])
+        if KNOBS[knob].scope == "design":
+            _check_whole(shape, knob, indices[knob])
     for first, *others in platform.tied:
         for other in others:
-            for row, i in np.argwhere(values[first] != values[other])[:1]:
-                raise SpecError(
-                    f"platform {platform.name!r} needs {first} equal to {other}; "
-                    f"layer {shape.layers[i].name!r} has {first}={values[first][row, i]} "
-                    f"and {other}={values[other][row, i]}"
-                )
-    return values
+            _check_tied(platform, shape, first, other, indices)
+    return indices
+
+
+def accepted_values(
+    platform: Platform, shape: NetworkShape, choices: Mapping[str, IntArray]
+) -> dict[str, Values]:
+    """As `accepted_indices`, but return values (n_designs, n_layers): int64, text for words,
+    objects where a word stands among numbers."""
+    indices = accepted_indices(platform, shape, choices)
+    return {knob: _catalogue(knob)[found] for knob, found in indices.items()}
+
+
+def _check_taken(
+    platform: Platform,
+    shape: NetworkShape,
+    knob: str,
+    allowed: tuple[Value, ...],
+    indices: IntArray,
+) -> None:
+    taken = np.array([choice in allowed for choice in KNOBS[knob].choices])
+    if taken.all() or taken[indices].all():
+        return
+    row, i = np.argwhere(~taken[indices])[0]
+    raise SpecError(
+        f"platform {platform.name!r} takes {knob} of {_listed(allowed)}; "
+        f"layer {shape.layers[i].name!r} has {knob}={KNOBS[knob].choices[indices[row, i]]}"
+    )
+
+
+def _check_whole(shape: NetworkShape, knob: str, indices: IntArray) -> None:
+    differ = indices != indices[:, :1]
+    if not differ.any():
+        return
+    row, i = np.argwhere(differ)[0]
+    first, found = (KNOBS[knob].choices[indices[row, j]] for j in (0, i))
+    raise SpecError(
+        f"{knob} is one choice for the whole design; layer {shape.layers[i].name!r} "
+        f"has {found}, the first layer {first}"
+    )
+
+
+def _check_tied(
+    platform: Platform,
+    shape: NetworkShape,
+    first: str,
+    other: str,
+    indices: Mapping[str, IntArray],
+) -> None:
+    one, two = indices[first], indices[other]
+    if KNOBS[first].choices != KNOBS[other].choices:
+        one, two = _catalogue(first)[one], _catalogue(other)[two]
+    differ = one != two
+    if not differ.any():
+        return
+    row, i = np.argwhere(differ)[0]
+    ours, theirs = (KNOBS[k].choices[indices[k][row, i]] for k in (first, other))
+    raise SpecError(
+        f"platform {platform.name!r} needs {first} equal to {other}; "
+        f"layer {shape.layers[i].name!r} has {first}={ours} and {other}={theirs}"
+    )
 
 
 def as_choices(shape: NetworkShape, design: Design) -> dict[str, IntArray]:
@@ -86,18 +138,23 @@ def _size(shape: NetworkShape, choices: Mapping[str, IntArray]) -> tuple[int, in
     return n_designs, n_layers
 
 
-def _values(knob: str, indices: IntArray | None, size: tuple[int, int]) -> Values:
-    catalogue = KNOBS[knob]
+def _indices(knob: str, indices: IntArray | None, size: tuple[int, int]) -> IntArray:
+    choices = KNOBS[knob].choices
     if indices is None:
-        return np.full(size, catalogue.neutral)
-    # numpy would take a negative index from the end.
-    if indices.size and not 0 <= indices.min() <= indices.max() < len(catalogue.choices):
+        return np.full(size, choices.index(KNOBS[knob].neutral))
+    indices = np.asarray(indices, dtype=np.int64)
+    # numpy would take a negative index from the end; as an unsigned number it is a large one
+    if indices.size and indices.view(np.uint64).max() >= len(choices):
         raise SpecError(
-            f"indices of {knob} must lie in 0..{len(catalogue.choices) - 1}, "
+            f"indices of {knob} must lie in 0..{len(choices) - 1}, "
             f"got {indices.min()}..{indices.max()}"
         )
-    table: Values = np.array(catalogue.choices)
-    return table[indices]
+    return indices
+
+
+def _catalogue(knob: str) -> Values:
+    mixed = KNOBS[knob].ordered and not KNOBS[knob].numeric
+    return np.array(KNOBS[knob].choices, dtype=object if mixed else None)
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -33,6 +33,12 @@ class Constants:
     def __iter__(self) -> Iterator[Constant]:
         return iter(self.items)
 
+    def __contains__(self, name: str) -> bool:
+        return any(constant.name == name for constant in self.items)
+
+    def __add__(self, other: "Constants") -> "Constants":
+        return Constants((*self.items, *other.items))
+
     def __getitem__(self, name: str) -> float:
         for constant in self.items:
             if constant.name == name:

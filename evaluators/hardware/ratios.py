@@ -12,22 +12,28 @@ The paper's speedup is an arithmetic mean of ratios without the element-wise wor
 optimistic, and 16-bit operands everywhere give a little less than 1.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Final, Literal, cast, final, get_args
 
 import numpy as np
 
 from dse.design import Design, Layer, NetworkShape, Value
 from dse.errors import SpecError
+from dse.knobs import KNOBS
 from dse.ports import FloatArray, IntArray
-from evaluators.hardware.choices import accepted_values, as_choices
+from evaluators.hardware.choices import accepted_indices, accepted_values, as_choices
 from evaluators.hardware.constants import Constants
+from evaluators.hardware.tables import summed
 
 Mode = Literal["paper", "latency"]
 
 _MIB_BITS: Final = 8 * 2**20
 _PICO_PER_MICRO: Final = 1e6
+_AXES: Final = ("w_bits", "a_bits")
+_FIXED_COLUMNS: Final = 2
 
 
 def mode_of(platform: str, params: Mapping[str, object]) -> Mode:
@@ -103,7 +109,7 @@ class RatioPlatform:
         """Cost many designs at once, each the same however many are asked for.
 
         Args:
-            choices: as `accepted_values` takes them.
+            choices: as `accepted_indices` takes them.
 
         Returns:
             metric -> float64 (n_designs,).
@@ -111,27 +117,27 @@ class RatioPlatform:
         Raises:
             SpecError: widths that the platform does not take, or a network without operations.
         """
-        values = accepted_values(self, shape, choices)
-        w_bits, a_bits = values["w_bits"], values["a_bits"]
-        table = self._table()
-        bits = np.full(len(w_bits), self._vector_bits(shape), dtype=np.int64)
-        paper = np.zeros(len(w_bits))
-        cycles = np.full(len(w_bits), float(shape.elementwise_operations))
-        for i, layer in enumerate(shape.layers):
-            ratio = table[w_bits[:, i], a_bits[:, i]]
-            bits += layer.weights * w_bits[:, i]
-            paper += layer.macs * ratio
-            cycles += layer.macs / ratio
+        indices = accepted_indices(self, shape, choices)
+        total = summed(
+            self._tables(shape),
+            _AXES,
+            indices,
+            size=len(indices["w_bits"]),
+            columns=_FIXED_COLUMNS + len(self._widths),
+        )
+        bits = total[:, 0] + self._vector_bits(shape)
         # Ratios are powers of two, so all sums so far are exact. With rounding left to the
         # totals, designs that swap layers of one size tie to the last bit, as they should.
         operations = _operations(shape)
-        speedup = paper / operations if self.mode == "paper" else operations / cycles
+        if self.mode == "paper":
+            speedup = total[:, 1] / operations
+        else:
+            speedup = operations / (total[:, 1] + shape.elementwise_operations)
         costs = {"memory_mib": bits / _MIB_BITS, "speedup": speedup}
         if self.energy is not None:
-            macs = np.array([layer.macs for layer in shape.layers], dtype=np.int64)
-            picojoules = self.energy.sram_pj_per_bit * bits.astype(np.float64)
-            for width, mac_pj in self.energy.mac_pj.items():
-                picojoules = picojoules + mac_pj * ((w_bits == width) @ macs)
+            picojoules = self.energy.sram_pj_per_bit * bits
+            for column, width in enumerate(self._widths, start=_FIXED_COLUMNS):
+                picojoules = picojoules + self.energy.mac_pj[width] * total[:, column]
             costs["energy_uj"] = picojoules / _PICO_PER_MICRO
         return costs
 
@@ -184,12 +190,23 @@ class RatioPlatform:
     def _vector_bits(self, shape: NetworkShape) -> int:
         return shape.vector_parameters * int(self.sheet["vector_parameter_bits"])
 
-    def _table(self) -> FloatArray:
-        widest = max(max(widths) for widths in self.ratios)
-        table = np.full((widest + 1, widest + 1), np.nan)
-        for widths, ratio in self.ratios.items():
-            table[widths] = ratio
-        return table
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """Operand widths whose MACs are counted apart."""
+        return () if self.energy is None else tuple(self.energy.mac_pj)
+
+    def _tables(self, shape: NetworkShape) -> FloatArray:
+        """Return of each layer weight bits, its part of the speedup, and MACs at each of the
+        widths: (layers, choices of w_bits and a_bits, figures). What the platform does not take
+        is not a number."""
+        macs = np.array([layer.macs for layer in shape.layers], dtype=np.float64)[:, None]
+        weights = np.array([layer.weights for layer in shape.layers], dtype=np.float64)[:, None]
+        pairs = [(int(w), int(a)) for w, a in product(*(KNOBS[k].choices for k in _AXES))]
+        w_bits = np.array([w for w, _ in pairs])
+        ratio = np.array([self.ratios.get(pair, math.nan) for pair in pairs])
+        speed = macs * ratio if self.mode == "paper" else macs / ratio
+        counts = [macs * (w_bits == width) for width in self._widths]
+        return np.stack([weights * w_bits, speed, *counts], axis=-1)
 
 
 def _operations(shape: NetworkShape) -> int:

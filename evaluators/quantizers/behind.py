@@ -24,14 +24,19 @@ def ranges_behind(
     """
     found = input_ranges(make(), schemes, samples)
     for _ in range(rounds):
-        found = input_ranges(quantized_at(make(), schemes, found).model, schemes, samples)
+        model = quantized_at(make(), schemes, found, samples).model
+        found = input_ranges(model, schemes, samples)
     return found
 
 
 def quantized_at(
-    model: nn.Module, schemes: Mapping[str, Scheme], ranges: Ranges
+    model: nn.Module, schemes: Mapping[str, Scheme], ranges: Ranges, samples: Samples
 ) -> QuantizedModel:
-    """Return a float model, changed in place, at one design with these input ranges."""
-    quantized = QuantizedModel(model, layers=schemes, calibration=lambda: (), ranges=ranges)
+    """Return a float model, changed in place, at one design with these input ranges.
+
+    Args:
+        samples: on which partial sums, if any are stored, get their units.
+    """
+    quantized = QuantizedModel(model, layers=schemes, calibration=lambda: samples, ranges=ranges)
     quantized.set(schemes)
     return quantized

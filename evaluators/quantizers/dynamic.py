@@ -1,24 +1,40 @@
 """Products of two activations on integer codes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
+from evaluators.arithmetic.encoding import dense
 from evaluators.arithmetic.matmul import MatMul
 from evaluators.arithmetic.products import exact_dtype, integer_matmul
+from evaluators.arithmetic.psum_maxima import PsumMaxima, calibrate_exponents
 from evaluators.quantizers.grid import Grid
 from evaluators.quantizers.kinds import interpose, second
-from evaluators.quantizers.weighted import check_finite
+from evaluators.quantizers.partial_sums import Look, Summation, summed_matmul
+from evaluators.quantizers.weighted import not_finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DynamicOperands:
-    """Grids of both operands of a product that stores nothing."""
+    """What a product that stores nothing needs at its scheme.
+
+    Attributes:
+        inputs, second: grids of both operands.
+        summation: how partial sums are stored; None: sums are exact.
+    """
 
     inputs: Grid
     second: Grid
+    summation: Summation | None = None
+
+    @property
+    def grids(self) -> tuple[Grid, Grid]:
+        """Of both operands."""
+        return self.inputs, self.second
 
     @property
     def step(self) -> float:
@@ -44,14 +60,52 @@ class DynamicProduct:
         self.operands: DynamicOperands | None = None
         self._in_float = interpose(module, self._forward)
 
+    def stores(self, tile: int) -> bool:
+        """Tell whether sums of tiles of this length may be stored at all: how long a reduction
+        is, the operands say."""
+        return True
+
+    def look(self, tile: int) -> Look:
+        """As `evaluators.quantizers.weighted.WeightedProduct.look`."""
+        operands = self.operands
+        assert operands is not None
+
+        def maxima(a: Tensor, b: Tensor) -> PsumMaxima:
+            first, other = operands.inputs.codes(a), operands.second.codes(b)
+            rows = first[None] if first.dim() == 1 else first
+            columns = other[None] if other.dim() == 1 else other.mT
+            return calibrate_exponents(rows, columns, tile=tile)
+
+        return maxima
+
+    @contextmanager
+    def in_float(self) -> Iterator[None]:
+        """Compute in float for a while."""
+        operands, self.operands = self.operands, None
+        try:
+            yield
+        finally:
+            self.operands = operands
+
     def _forward(self, a: Tensor, b: Tensor) -> Tensor:
         operands = self.operands
         if operands is None:
             return self._in_float(a, b)
-        check_finite(a, self.layer)
-        check_finite(b, second(self.layer))
-        first, other = operands.inputs.codes(a), operands.second.codes(b)
-        dtype = operands.dtype(a.shape[-1])
-        product = integer_matmul(first.to(dtype), other.to(dtype))
+        first = _codes(a, operands.inputs, self.layer)
+        other = _codes(b, operands.second, second(self.layer))
         wide = torch.promote_types(first.dtype, other.dtype)
+        summation = operands.summation
+        if summation is not None and summation.cuts(a.shape[-1]):
+            product = summed_matmul(first, other, operands.inputs, operands.second, summation)
+        else:
+            dtype = operands.dtype(a.shape[-1])
+            product = integer_matmul(first.to(dtype), other.to(dtype))
         return product.to(wide).mul_(operands.step).to(torch.promote_types(a.dtype, b.dtype))
+
+
+def _codes(values: Tensor, grid: Grid, operand: str) -> Tensor:
+    wide = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+    codes, finite = grid.encoding.centred(dense(wide))
+    if not finite:
+        raise not_finite(operand)
+    return codes

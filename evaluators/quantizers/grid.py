@@ -3,6 +3,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from evaluators.arithmetic.encoding import Encoding
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
@@ -43,10 +45,14 @@ class Grid:
         """Largest magnitude of a centred code."""
         return max(-self.least, self.most)
 
+    @property
+    def encoding(self) -> Encoding:
+        """The grid as integer arithmetic takes it."""
+        return Encoding(scale=self.scale, low=self.low, high=self.high, zero=self.zero)
+
     def codes(self, values: Tensor) -> Tensor:
         """Return the centred codes of `values`, code - zero, in its shape: integers held in its
         own float dtype, in float32 at least."""
-        # Clamping after the zero point is added or with ends moved by it is the same thing.
         return (_wide(values) * self.scale).round_().clamp_(self.least, self.most)
 
     def real(self, codes: Tensor) -> Tensor:

@@ -1,39 +1,61 @@
 """The modules that are products, and what is particular to each kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol, cast, final
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dse.errors import EvaluationError
-from evaluators.arithmetic.convolution import Window, integer_convolution
+from evaluators.arithmetic.columns import input_rows, weight_rows
+from evaluators.arithmetic.convolution import Window
+from evaluators.arithmetic.convolvers import convolution_multiplier
+from evaluators.arithmetic.encoding import Encoding
 from evaluators.arithmetic.matmul import MatMul
-from evaluators.arithmetic.products import integer_product
+from evaluators.arithmetic.multipliers import Multiplier, matrix_multiplier
+from evaluators.arithmetic.probe import byte_path
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 Product = Weighted | MatMul
 
 _ALLOWED = "an nn.Linear, nn.Conv1d, nn.Conv2d or MatMul"
+# Codes of inputs that are laid out as rows at once: 64 MiB.
+_MOST_ELEMENTS = 2**26
 _FORWARDS = tuple(kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, MatMul))
 
 
 class Form(Protocol):
-    """How inputs and weights are combined.
+    """How inputs and weights are combined."""
 
-    Attributes:
-        trailing: dimensions of the output behind that of the channels.
-    """
-
-    @property
-    def trailing(self) -> int: ...
-
-    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
-        """Combine centred codes, exactly; both have the dtype that keeps the sums exact."""
+    def multiplier(
+        self,
+        weights: Tensor,
+        encoding: Encoding,
+        step: Tensor,
+        *,
+        heaviest: int,
+        dtype: torch.dtype,
+    ) -> Multiplier:
+        """Return the exact product with weight codes; arguments as of `matrix_multiplier`."""
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Combine real values."""
+
+    def weight_rows(self, weights: Tensor, tile: int) -> Tensor:
+        """Return weights as (groups, n / groups, k), k in the order in which tiles cut it."""
+
+    def input_rows(self, codes: Tensor, weights: Tensor, tile: int, zero: int) -> Iterator[Tensor]:
+        """Yield what outputs are made of: (…, groups, k), in parts along the first dimension.
+
+        Args:
+            zero: the code of the real 0.
+        """
+
+    def outputs(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        """Return (…, n), an output a row, in the shape that belongs to these inputs."""
 
 
 def find_product(model: nn.Module, layer: str) -> Product:
@@ -110,13 +132,30 @@ def interpose(module: nn.Module, forward: Callable[..., Tensor]) -> Callable[...
 @final
 @dataclass(frozen=True, slots=True)
 class _LinearForm:
-    trailing: int = 0
-
-    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
-        return integer_product(codes, weights)
+    def multiplier(
+        self,
+        weights: Tensor,
+        encoding: Encoding,
+        step: Tensor,
+        *,
+        heaviest: int,
+        dtype: torch.dtype,
+    ) -> Multiplier:
+        return matrix_multiplier(
+            weights, encoding, step, heaviest=heaviest, dtype=dtype, path=byte_path()
+        )
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(values, weight, bias)
+
+    def weight_rows(self, weights: Tensor, tile: int) -> Tensor:
+        return weights[None]
+
+    def input_rows(self, codes: Tensor, weights: Tensor, tile: int, zero: int) -> Iterator[Tensor]:
+        yield codes.unsqueeze(-2)
+
+    def outputs(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        return rows.reshape(*inputs.shape[:-1], rows.shape[-1])
 
 
 @final
@@ -124,12 +163,31 @@ class _LinearForm:
 class _ConvolutionForm:
     window: Window
 
-    @property
-    def trailing(self) -> int:
-        return len(self.window.stride)
-
-    def integers(self, codes: Tensor, weights: Tensor) -> Tensor:
-        return integer_convolution(codes, weights, self.window)
+    def multiplier(
+        self,
+        weights: Tensor,
+        encoding: Encoding,
+        step: Tensor,
+        *,
+        heaviest: int,
+        dtype: torch.dtype,
+    ) -> Multiplier:
+        return convolution_multiplier(
+            weights, encoding, step, heaviest=heaviest, window=self.window
+        )
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return self.window.convolve(values, weight, bias)
+
+    def weight_rows(self, weights: Tensor, tile: int) -> Tensor:
+        return weight_rows(weights, self.window, tile)
+
+    def input_rows(self, codes: Tensor, weights: Tensor, tile: int, zero: int) -> Iterator[Tensor]:
+        batch = codes if codes.dim() == weights.dim() else codes[None]
+        size = max(1, _MOST_ELEMENTS // max(1, batch[0].numel() * prod(weights.shape[2:])))
+        for part in torch.split(batch, size):
+            yield input_rows(part, weights.shape[2:], self.window, tile, zero=zero)
+
+    def outputs(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        found = rows.movedim(-1, 1)
+        return found if inputs.dim() == found.dim() else found[0]

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import final
 
 from torch import nn
@@ -7,7 +8,9 @@ from evaluators.arithmetic.matmul import MatMul
 from evaluators.quantizers.calibration import Samples, input_ranges
 from evaluators.quantizers.dynamic import DynamicOperands, DynamicProduct
 from evaluators.quantizers.kinds import find_product, second
+from evaluators.quantizers.partial_sums import Summation
 from evaluators.quantizers.scheme import Scheme
+from evaluators.quantizers.sum_calibration import KeptMaxima, SumCalibration
 from evaluators.quantizers.tensor_range import Range, TensorRange
 from evaluators.quantizers.weighted import Operands, WeightedProduct
 
@@ -32,6 +35,7 @@ class QuantizedModel:
         calibration: Callable[[], Samples],
         ranges: Ranges | None = None,
         recall: Recall | None = None,
+        kept: KeptMaxima | None = None,
     ) -> None:
         """Take hold of the layers.
 
@@ -42,6 +46,7 @@ class QuantizedModel:
             ranges: of each activation operand, as `input_ranges` names them; None: those of the
                 float network on the calibration samples.
             recall: where the latter may be kept from process to process.
+            kept: where the largest sums may be.
 
         Raises:
             EvaluationError: a layer that is no product of the model.
@@ -49,6 +54,7 @@ class QuantizedModel:
         self.model = model
         self._layers = {layer: _product(model, layer) for layer in layers}
         self._calibration = calibration
+        self._sums = SumCalibration(model, self._layers, calibration, kept)
         self._ranges = ranges
         self._recall = recall
 
@@ -60,10 +66,15 @@ class QuantizedModel:
             return
         ranges = self._input_ranges()
         for name in self._layers:
-            self.put(name, schemes[name], ranges)
+            self._put(name, schemes[name], ranges)
+        self._sum_up({name: schemes[name] for name in self._layers})
 
     def put(self, name: str, scheme: Scheme, ranges: Ranges) -> None:
         """Put one layer at its scheme, by these ranges."""
+        self._put(name, scheme, ranges)
+        self._sum_up({name: scheme})
+
+    def _put(self, name: str, scheme: Scheme, ranges: Ranges) -> None:
         layer = self._layers[name]
         inputs = ranges[name].grid(scheme.input_rule)
         if isinstance(layer, WeightedProduct):
@@ -71,6 +82,29 @@ class QuantizedModel:
         else:
             other = ranges[second(name)].grid(scheme.second_rule)
             layer.operands = DynamicOperands(inputs=inputs, second=other)
+
+    def _sum_up(self, schemes: Mapping[str, Scheme]) -> None:
+        """Have layers that are at their schemes store their sums."""
+        storing = {
+            name: scheme.sums
+            for name, scheme in schemes.items()
+            if scheme.sums is not None and self._layers[name].stores(scheme.sums.tile)
+        }
+        if not storing:
+            return
+        layers = {name: self._layers[name] for name in storing}
+        maxima = self._sums.maxima(layers, {name: s.tile for name, s in storing.items()})
+        for name, sums in storing.items():
+            units = maxima[name].units(sums.bits)
+            self._store(name, Summation(sums=sums, units=units))
+
+    def _store(self, name: str, summation: Summation) -> None:
+        layer = self._layers[name]
+        assert layer.operands is not None
+        if isinstance(layer, WeightedProduct):
+            layer.operands = replace(layer.operands, summation=summation)
+        else:
+            layer.operands = replace(layer.operands, summation=summation)
 
     @property
     def operands(self) -> dict[str, Operands | DynamicOperands]:

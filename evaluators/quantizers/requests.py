@@ -1,12 +1,16 @@
 """Reading what a task asks for: the scheme of every layer."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from dse.design import Choices, Value
 from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
 from evaluators.evaluation import HONOURED
-from evaluators.quantizers.scheme import Scheme
+from evaluators.quantizers.scheme import ALL, PartialSums, Scheme
+
+_STORING: Final = ("ws", "is")
+_NARROW: Final = 8
 
 
 def read_schemes(
@@ -23,7 +27,7 @@ def read_schemes(
     check_arithmetic(arithmetic, layers)
     for knob, values in choices.items():
         _check_values(knob, values, layers)
-    return {layer: _scheme(choices, layer) for layer in layers}
+    return {layer: _scheme(choices, arithmetic.get(layer, {}), layer) for layer in layers}
 
 
 def check_arithmetic(
@@ -33,14 +37,20 @@ def check_arithmetic(
     for layer, said in arithmetic.items():
         if layer not in layers:
             raise UnknownNameError("layer", layer, layers)
-        if said:
+        tile = said.get("tile")
+        if said and not (
+            set(said) == {"tile", "dataflow"}
+            and isinstance(tile, int)
+            and tile >= 1
+            and said["dataflow"] in _STORING
+        ):
             raise SpecError(
-                f"arithmetic at layer {layer!r} must be empty (plain integer products), "
-                f"got {dict(said)}"
+                f"arithmetic at layer {layer!r} must be empty (plain integer products), or have a "
+                f"tile of at least 1 and a dataflow of {', '.join(_STORING)}, got {dict(said)}"
             )
 
 
-def _scheme(choices: Choices, layer: str) -> Scheme:
+def _scheme(choices: Choices, said: Mapping[str, int | str], layer: str) -> Scheme:
     at = {knob: choices.get(knob, {}).get(layer, KNOBS[knob].neutral) for knob in HONOURED}
     return Scheme(
         weights=int(at["w_bits"]),
@@ -48,6 +58,20 @@ def _scheme(choices: Choices, layer: str) -> Scheme:
         quantizer=str(at["act_quantizer"]),
         granularity=str(at["w_granularity"]),
         symmetry=str(at["a_symmetry"]),
+        sums=_sums(at, said),
+    )
+
+
+def _sums(at: Mapping[str, Value], said: Mapping[str, int | str]) -> PartialSums | None:
+    widest = max(int(at["w_bits"]), int(at["a_bits"]))
+    # sums of wider operands are stored whole, whatever a platform says
+    if not said or at["psum_bits"] == KNOBS["psum_bits"].neutral or widest > _NARROW:
+        return None
+    group = at["psum_group"]
+    return PartialSums(
+        tile=int(said["tile"]),
+        bits=int(at["psum_bits"]),
+        group=ALL if isinstance(group, str) else group,
     )
 
 

@@ -1,12 +1,15 @@
 """How the tensors of a layer become integer codes."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from evaluators.quantizers.fixed_point import FIXED_POINT_BITS
 
 MMSE, ABSMAX, PERCENTILE = "mmse", "absmax", "percentile"
 SYMMETRIC, ASYMMETRIC = "symmetric", "asymmetric"
 TENSOR, CHANNEL = "tensor", "channel"
+ALL: Final = 2**31
+"""A group size that no reduction has tiles for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,22 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartialSums:
+    """How the sums of a layer are stored between the tiles of its reduction.
+
+    Attributes:
+        tile: elements of the reduction to a partial sum.
+        bits: width of a stored code.
+        group: tiles from one fold of all stored codes to the next, `ALL` for those at both ends
+            alone.
+    """
+
+    tile: int
+    bits: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scheme:
     """What a design says of one layer.
 
@@ -39,6 +58,7 @@ class Scheme:
         quantizer: what gives the ranges of activations: "mmse", "absmax" or "percentile".
         granularity: weights have one scale, "tensor", or one an output "channel".
         symmetry: ranges of activations are "symmetric" about 0, or "asymmetric".
+        sums: how partial sums are stored; None: sums are exact.
     """
 
     weights: int
@@ -46,6 +66,7 @@ class Scheme:
     quantizer: str = MMSE
     granularity: str = TENSOR
     symmetry: str = SYMMETRIC
+    sums: PartialSums | None = None
 
     @property
     def input_rule(self) -> Rule:

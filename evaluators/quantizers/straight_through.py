@@ -10,6 +10,12 @@ from evaluators.arithmetic.matmul import MatMul
 from evaluators.quantizers.grid import ChannelGrid, Grid
 from evaluators.quantizers.kinds import Weighted, find_product, form_of, interpose, second
 from evaluators.quantizers.layers import Ranges
+from evaluators.quantizers.partial_sums import (
+    Summation,
+    SummedProduct,
+    stored,
+    summed_matmul,
+)
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.tensor_range import weight_grid
 
@@ -50,15 +56,26 @@ class ShadowModel:
                 other = ranges[second(name)].grid(layer.scheme.second_rule)
                 layer.inputs = ranges[name].grid(layer.scheme.input_rule), other
 
+    def fit_sums(self, summations: Mapping[str, Summation | None]) -> None:
+        """Set how the layers store their partial sums; None: sums are exact. Of no effect where a
+        grid is None."""
+        for name, summation in summations.items():
+            self._layers[name].summation = summation
+
 
 @final
 class ShadowWeighted:
     """A product with fake-quantized weights and inputs; in float while a grid is None. The module
-    is changed in place."""
+    is changed in place.
+
+    Attributes:
+        summation: how partial sums are stored; None: sums are exact.
+    """
 
     def __init__(self, module: Weighted, scheme: Scheme) -> None:
         self.scheme = scheme
         self.inputs: Grid | None = None
+        self.summation: Summation | None = None
         self._weight: Grid | ChannelGrid | None = None
         self._module = module
         self._form = form_of(module)
@@ -72,28 +89,53 @@ class ShadowWeighted:
         )
 
     def _forward(self, input: Tensor) -> Tensor:
-        weight = self._module.weight
+        weight, bias = self._module.weight, self._module.bias
         if self._weight is not None:
             weight = pass_all(weight, self._weight)
-        if self.inputs is not None:
-            input = pass_inside(input, self.inputs)
-        return self._form.real(input, weight, self._module.bias)
+        seen = input if self.inputs is None else pass_inside(input, self.inputs)
+        if self.summation is None or self.inputs is None or self._weight is None:
+            return self._form.real(seen, weight, bias)
+        exact = self._form.real(seen, weight, None)
+        real = pass_through(exact, self._summed(input, self.inputs, self._weight, self.summation))
+        return real if bias is None else real + bias.reshape(-1, *(1,) * (weight.dim() - 2))
+
+    @torch.no_grad()
+    def _summed(
+        self, input: Tensor, inputs: Grid, grid: Grid | ChannelGrid, summation: Summation
+    ) -> Tensor:
+        weights = grid.codes(self._module.weight).to(torch.int8)
+        summed = SummedProduct(self._form, weights, summation.sums.tile)
+        product = summed(*stored(input, inputs), summation)
+        return product * inputs.step * summed.along(steps_of(grid))
 
 
 @final
 class ShadowDynamic:
     """A product of two activations, fake-quantized; in float while there are no grids. The module
-    is changed in place."""
+    is changed in place.
+
+    Attributes:
+        summation: how partial sums are stored; None: sums are exact.
+    """
 
     def __init__(self, module: MatMul, scheme: Scheme) -> None:
         self.scheme = scheme
         self.inputs: tuple[Grid, Grid] | None = None
+        self.summation: Summation | None = None
         self._in_float = interpose(module, self._forward)
 
     def _forward(self, a: Tensor, b: Tensor) -> Tensor:
         if self.inputs is None:
             return self._in_float(a, b)
-        return self._in_float(pass_inside(a, self.inputs[0]), pass_inside(b, self.inputs[1]))
+        inputs, second = self.inputs
+        exact = self._in_float(pass_inside(a, inputs), pass_inside(b, second))
+        if self.summation is None or not self.summation.cuts(a.shape[-1]):
+            return exact
+        with torch.no_grad():
+            product = summed_matmul(
+                inputs.codes(a), second.codes(b), inputs, second, self.summation
+            )
+        return pass_through(exact, product * inputs.step * second.step)
 
 
 def pass_all(values: Tensor, grid: Grid | ChannelGrid) -> Tensor:
@@ -106,6 +148,16 @@ def pass_inside(values: Tensor, grid: Grid) -> Tensor:
     and is zero elsewhere (Hubara et al. 2016, arXiv 1602.02830)."""
     inside = values.clamp(grid.least * grid.step, grid.most * grid.step)
     return inside + (quantized(values, grid) - inside).detach()
+
+
+def pass_through(exact: Tensor, real: Tensor) -> Tensor:
+    """Return `real`, whose gradient is that of `exact`."""
+    return exact + (real.to(exact.dtype) - exact).detach()
+
+
+def steps_of(grid: Grid | ChannelGrid) -> Tensor:
+    """Return the real value of one code: of the whole (), or (n,) of each output channel."""
+    return torch.tensor(grid.step if isinstance(grid, Grid) else grid.steps)
 
 
 def quantized(values: Tensor, grid: Grid | ChannelGrid) -> Tensor:

@@ -1,15 +1,25 @@
 """Products of activations with stored weights on integer codes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dse.errors import EvaluationError, SpecError
+from evaluators.arithmetic.multipliers import Multiplier
 from evaluators.arithmetic.products import exact_dtype, heaviest_column
 from evaluators.quantizers.grid import ChannelGrid, Grid
 from evaluators.quantizers.kinds import Weighted, form_of, interpose
+from evaluators.quantizers.partial_sums import (
+    Look,
+    Summation,
+    SummedMultiplier,
+    SummedProduct,
+    stored,
+)
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.tensor_range import weight_grid
 
@@ -35,14 +45,14 @@ class Operands:
     """All that a product needs at its scheme.
 
     Attributes:
-        weights: integer codes (n, …) in a dtype that keeps the product exact.
         coded: the weights as stored.
         inputs: grid of the input activations.
+        summation: how partial sums are stored; None: sums are exact.
     """
 
-    weights: Tensor
     coded: Coded
     inputs: Grid
+    summation: Summation | None = None
 
     @property
     def grid(self) -> Grid | ChannelGrid:
@@ -50,12 +60,21 @@ class Operands:
         return self.coded.grid
 
     @property
-    def step(self) -> float | Tensor:
-        """Real value of 1 in the integer product, the inverse of both scales: one figure, or
-        float64 (n,)."""
-        if isinstance(self.grid, Grid):
-            return self.grid.step * self.inputs.step
-        return torch.tensor(self.grid.steps, dtype=torch.float64) * self.inputs.step
+    def grids(self) -> tuple[Grid, Grid | ChannelGrid]:
+        """Of the inputs and of the weights."""
+        return self.inputs, self.grid
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The narrowest float dtype that keeps the product exact."""
+        return exact_dtype(self.coded.heaviest * self.inputs.largest)
+
+    @property
+    def step(self) -> Tensor:
+        """Real value of 1 in the integer product, the inverse of both scales: float64, () or
+        (n,)."""
+        steps = self.grid.step if isinstance(self.grid, Grid) else self.grid.steps
+        return torch.tensor(steps, dtype=torch.float64) * self.inputs.step
 
 
 def code_dtype(grid: Grid | ChannelGrid) -> torch.dtype:
@@ -68,16 +87,9 @@ def coded(codes: Tensor, grid: Grid | ChannelGrid) -> Coded:
     return Coded(codes=codes.to(code_dtype(grid)), grid=grid, heaviest=heaviest_column(codes))
 
 
-def check_finite(values: Tensor, layer: str) -> None:
-    """Refuse NaN and infinities, which have no code.
-
-    Raises:
-        EvaluationError: there are some.
-    """
-    # one sum costs less than looking at each value, but may overflow by itself
-    total = values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
-    if not torch.isfinite(total) and not bool(values.isfinite().all()):
-        raise EvaluationError(f"input of layer {layer!r} must be finite, got NaN or infinity")
+def not_finite(operand: str) -> EvaluationError:
+    """Return the error of NaN and infinities, which have no code."""
+    return EvaluationError(f"input of layer {operand!r} must be finite, got NaN or infinity")
 
 
 @final
@@ -95,21 +107,53 @@ class WeightedProduct:
         self._module = module
         self._form = form_of(module)
         self._coded: dict[tuple[int, bool], Coded] = {}
+        self._summed: tuple[Coded, int, SummedProduct] | None = None
+        self._multipliers: dict[torch.dtype, Multiplier] = {}
         self._in_float = interpose(module, self._forward)
 
     def put(self, scheme: Scheme, inputs: Grid) -> None:
         """Stand at a scheme, with inputs on a grid."""
         self.take(self._codes(scheme.weights, scheme.by_channel), inputs)
 
-    def take(self, weight: Coded, inputs: Grid) -> None:
-        """Stand at these codes, with inputs on a grid."""
-        dtype = exact_dtype(weight.heaviest * inputs.largest)
+    def stores(self, tile: int) -> bool:
+        """Tell whether sums of tiles of this length are stored: not if one tile holds the whole
+        reduction, nor of a depthwise convolution, whose window an array sums inside."""
+        weight = self._module.weight
+        depthwise = not isinstance(self._module, nn.Linear) and (
+            self._module.groups > 1 and weight.shape[1] == 1
+        )
+        return not depthwise and weight[0].numel() > tile
+
+    def look(self, tile: int) -> Look:
+        """Return what finds the largest sums at the grids that the product stands at."""
+        operands = self.operands
+        assert operands is not None
+        summed = self._sums(operands.coded, tile)
+        return lambda input: summed.maxima(*stored(input, operands.inputs))
+
+    @contextmanager
+    def in_float(self) -> Iterator[None]:
+        """Compute in float for a while."""
+        operands, self.operands = self.operands, None
+        try:
+            yield
+        finally:
+            self.operands = operands
+
+    def take(self, weight: Coded, inputs: Grid, summation: Summation | None = None) -> None:
+        """Stand at these codes, with inputs on a grid and sums stored so.
+
+        Raises:
+            SpecError: sums may be too large to be exact.
+        """
         now = self.operands
-        kept = now is not None and now.coded is weight and now.weights.dtype == dtype
-        # Only the operands in use are held as floats: of all that a search visits, that would
-        # be several times the network.
-        weights = now.weights if now is not None and kept else weight.codes.to(dtype)
-        self.operands = Operands(weights=weights, coded=weight, inputs=inputs)
+        kept = now is not None and now.coded is weight and now.inputs == inputs
+        exact_dtype(weight.heaviest * inputs.largest)
+        self.operands = Operands(coded=weight, inputs=inputs, summation=summation)
+        # Only the operands in use are held as they are multiplied: of all that a search visits,
+        # that would be several times the network.
+        if not kept:
+            self._multipliers.clear()
 
     def _codes(self, bits: int, by_channel: bool) -> Coded:
         key = (bits, by_channel)
@@ -126,17 +170,37 @@ class WeightedProduct:
         operands = self.operands
         if operands is None:
             return self._in_float(input)
-        check_finite(input, self.layer)
-        codes = operands.inputs.codes(input)
-        product = self._form.integers(codes.to(operands.weights.dtype), operands.weights)
-        # Back to the model's dtype before scaling: which dtype kept the sum exact leaves no trace.
-        real = product.to(codes.dtype).mul_(self._along(operands.step, codes.dtype))
         bias = self._module.bias
-        if bias is not None:
-            real = real.add_(self._along(bias, codes.dtype))
+        values = input.detach().to(torch.promote_types(input.dtype, torch.float32))
+        real, finite = self._multiplier(operands, values.dtype)(
+            values, None if bias is None else bias.detach()
+        )
+        if not finite:
+            raise not_finite(self.layer)
         return real.to(input.dtype)
 
-    def _along(self, figures: float | Tensor, dtype: torch.dtype) -> float | Tensor:
-        if not isinstance(figures, Tensor):
-            return figures
-        return figures.detach().to(dtype).reshape(-1, *self._form.trailing * (1,))
+    def _sums(self, weight: Coded, tile: int) -> SummedProduct:
+        # Only those in use are kept laid out.
+        if self._summed is None or self._summed[0] is not weight or self._summed[1] != tile:
+            self._summed = weight, tile, SummedProduct(self._form, weight.codes, tile)
+        return self._summed[2]
+
+    def _multiplier(self, operands: Operands, dtype: torch.dtype) -> Multiplier:
+        """Return what multiplies: all that a product does on its codes happens there."""
+        summation = operands.summation
+        if summation is not None:
+            return SummedMultiplier(
+                summed=self._sums(operands.coded, summation.sums.tile),
+                summation=summation,
+                encoding=operands.inputs.encoding,
+                step=operands.step,
+            )
+        if dtype not in self._multipliers:
+            self._multipliers[dtype] = self._form.multiplier(
+                operands.coded.codes,
+                operands.inputs.encoding,
+                operands.step,
+                heaviest=operands.coded.heaviest,
+                dtype=dtype,
+            )
+        return self._multipliers[dtype]

@@ -1,12 +1,12 @@
 """The speech recogniser of the MOHAQ paper, as a shape to be costed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-from dse.design import Layer, NetworkShape, Value
+from dse.design import Layer, NetworkShape
 from dse.errors import SpecError
 from evaluators.registry import Places
+from evaluators.workloads.shape_only import ShapeOnly
 
 # Rezk et al., MOHAQ (arXiv 2108.01192), constants of the authors' cost scripts: layer 0 is counted
 # with three of its four matrices and the vectors with half of what is built.
@@ -24,20 +24,6 @@ _SHAPE: Final = NetworkShape(
     vector_parameters=8_800,
     elementwise_operations=88_000,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShapeOnly:
-    """A workload without network or data: it measures nothing."""
-
-    name: str
-    shape: NetworkShape
-    params: Mapping[str, object] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
-    trainable = False
-    needs = None
-    defaults: Mapping[str, Value] = field(default_factory=dict)
-    splits: tuple[str, ...] = ()
 
 
 def mohaq_sru(params: Mapping[str, object], places: Places) -> ShapeOnly:

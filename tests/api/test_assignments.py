@@ -1,10 +1,16 @@
+from pathlib import Path
+
 import pytest
 
 from api.assignments import design_from, params_from
 from dse.design import Design, Layer, NetworkShape, Value
 from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
-from evaluators.workloads.mohaq_sru import ShapeOnly
+from evaluators.hardware.bitfusion import bitfusion
+from evaluators.hardware.psum_accelerator import psum_accelerator
+from evaluators.registry import Places
+from evaluators.workloads.mohaq_sru import mohaq_sru
+from evaluators.workloads.shape_only import ShapeOnly
 
 LAYERS = ("L0", "P1", "FC")
 
@@ -133,3 +139,26 @@ def test_a_choice_without_effect_stands_at_neutral() -> None:
     design = design_from(network(dynamic=("FC",)), texts, None)
 
     assert design.choices["w_granularity"] == {"L0": "channel", "P1": "tensor", "FC": "tensor"}
+
+
+def test_partial_sums_without_effect_stand_at_neutral() -> None:
+    platforms, speech = [psum_accelerator({})], mohaq_sru({}, Places(home=Path()))
+    texts = ["w_bits=8", "a_bits=8", "psum_bits=8", "psum_group=all"]
+
+    design = design_from(speech, texts, None, platforms=platforms)
+    resident = design_from(speech, [*texts, "dataflow=os"], None, platforms=platforms)
+
+    # 23 inputs make three partial sums of 8
+    assert (design.value("psum_bits", "L0"), design.value("psum_group", "L0")) == (8, 2)
+    assert design.value("psum_group", "P1") == "all"
+    assert (resident.value("psum_bits", "P1"), resident.value("psum_group", "P1")) == (32, 1)
+
+
+def test_partial_sums_are_refused_where_no_platform_has_any() -> None:
+    with pytest.raises(SpecError, match="psum_bits needs a platform that offers it, none of"):
+        design_from(network(), ["psum_bits=8"], None, platforms=[bitfusion({})])
+
+
+def test_a_choice_of_the_whole_design_cannot_differ_between_layers() -> None:
+    with pytest.raises(SpecError, match="dataflow is one choice for the whole design, got"):
+        design_from(network(), ["dataflow@L0=os"], None, platforms=[psum_accelerator({})])

@@ -161,7 +161,7 @@ def test_unknown_names_are_told_with_the_known_ones(
         ({"knobs": [{"knob": "w_bits", "choices": ["4", 8]}]}, "catalogue takes .*got .'4'."),
         (
             {"knobs": [W], "beacons": {"enabled": True, "knob_weights": {"a_symmetry": 1}}},
-            "numbers: w_bits, a_bits; got 'a_symmetry', .*words: symmetric, asymmetric",
+            "numbers: w_bits, a_bits, psum_bits; got 'a_symmetry', .*words: symmetric, asymmetric",
         ),
         (
             {"knobs": [{"knob": "w_granularity", "choices": ["tensor", "channel"]}]},

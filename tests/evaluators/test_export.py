@@ -1,6 +1,6 @@
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from evaluators.network import Network
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
 from evaluators.quantizers.calibration import input_ranges
 from evaluators.quantizers.requests import read_schemes
-from tests.evaluators.fake_mixed import MixedNetwork, everywhere
+from tests.evaluators.fake_mixed import LAYERS, MixedNetwork, everywhere
 from tests.evaluators.fake_network import TinyNetwork
 
 _BITS = (2, 3, 4, 5, 6, 7, 8, 16)
@@ -34,6 +34,7 @@ _MIXED = Design(
 )
 
 Manifest = dict[str, Any]  # JSON data
+Arithmetic = Mapping[str, Mapping[str, int | str]]
 
 
 class Empty(TinyNetwork):
@@ -74,10 +75,11 @@ def _files(
     vault: Vault | None = None,
     beacon: str | None = None,
     network: Network | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> Files:
     network = network or TinyNetwork()
     model = AccuracyEvaluator(network, vault).quantized(beacon)
-    model.set(read_schemes(design.choices, {}, network.shape.names))
+    model.set(read_schemes(design.choices, arithmetic or {}, network.shape.names))
     source = Provenance(
         workload=Named(name=network.name, params={}),
         network=network.digest,
@@ -212,11 +214,80 @@ def test_exports_of_the_first_version_are_read() -> None:
     def change(manifest: Manifest) -> None:
         manifest["version"] = 1
         for layer in manifest["layers"].values():
-            del layer["second"]
+            del layer["second"], layer["sums"]
 
     export = read_export(_resigned(_files(_MIXED), change))
 
     assert measure_export(export, Empty(), "search") == _measured(_MIXED.choices, "search")
+
+
+_TILED: dict[str, int | str] = {"tile": 3, "dataflow": "ws"}
+_STORED = Design(
+    {
+        **everywhere(8, act_quantizer="absmax", a_symmetry="asymmetric"),
+        "psum_bits": dict(zip(LAYERS, (4, 32, 6, 8, 4, 6, 8), strict=True)),
+        "psum_group": dict(zip(LAYERS, (1, 1, 2, 3, "all", 1, 2), strict=True)),
+    }
+)
+
+
+def _stored() -> tuple[Files, dict[str, float]]:
+    network, arithmetic = MixedNetwork(), dict.fromkeys(LAYERS, _TILED)
+    request = Request(
+        key="", choices=_STORED.choices, arithmetic=arithmetic, split="test", timeout_s=1.0
+    )
+    files = _files(_STORED, network=network, arithmetic=arithmetic)
+    return files, AccuracyEvaluator(network).evaluate(request)
+
+
+def test_exports_carry_how_partial_sums_are_stored_and_measure_the_same() -> None:
+    files, measured = _stored()
+
+    export = read_export(files)
+
+    assert measure_export(export, EmptyMixed(), "test") == measured
+    exact = {name: layer for name, layer in export.manifest.layers.items() if not layer.sums}
+    assert list(exact) == ["deep"]
+    # the window of `deep` is summed in the array, and its psum_bits say so
+    told = json.loads(files.manifest)["layers"]["scores"]["sums"]
+    assert (told["tile"], told["bits"], told["group"]) == (3, 4, "all")
+    assert len(told["tile_exponents"]) == len(told["sum_exponents"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bits": 6}, "psum_bits of scores is 4 in design, 6 in layers"),
+        ({"group": 3}, "psum_group of scores is all in design, 3 in layers"),
+        ({"bits": 5}, "psum_bits must be one of .*, got 5"),
+        ({"group": 9}, "psum_group must be one of .*, got 9"),
+        ({"tile": 0}, "greater than or equal to 1"),
+        ({"sum_exponents": [1]}, "must be as many, got 4 and 1"),
+        ({"sum_exponents": [1, 2, 3, -1]}, "greater than or equal to 0"),
+    ],
+)
+def test_sums_that_cannot_be_or_contradict_the_design_are_refused(
+    change: dict[str, object], message: str
+) -> None:
+    files, _ = _stored()
+
+    def alter(manifest: Manifest) -> None:
+        manifest["layers"]["scores"]["sums"].update(change)
+
+    with pytest.raises(SpecError, match=message):
+        read_export(_resigned(files, alter))
+
+
+def test_other_exponents_give_another_error() -> None:
+    files, measured = _stored()
+
+    def alter(manifest: Manifest) -> None:
+        sums = manifest["layers"]["wide"]["sums"]
+        sums["sum_exponents"] = [e + 2 for e in sums["sum_exponents"]]
+
+    altered = read_export(_resigned(files, alter))
+
+    assert measure_export(altered, EmptyMixed(), "test") != measured
 
 
 def test_a_weight_shared_with_what_is_not_quantized_stays_in_float_there() -> None:
@@ -276,7 +347,7 @@ def test_files_hold_codes_and_what_they_mean() -> None:
 def test_manifest_says_where_the_design_comes_from() -> None:
     told = json.loads(_files(_MIXED).manifest)
 
-    assert (told["format"], told["version"]) == ("beacon-dse export", 2)
+    assert (told["format"], told["version"]) == ("beacon-dse export", 3)
     assert told["workload"] == {"name": "tiny", "params": {}}
     assert told["platforms"] == [{"name": "bitfusion", "params": {"mode": "paper"}}]
     assert (told["design"], told["hash"]) == (_MIXED.to_json(), _MIXED.hash)
@@ -319,7 +390,7 @@ def test_altered_manifest_is_refused(old: bytes, new: bytes) -> None:
         (b"[" * 100_000, "no JSON document"),
         (b"[]", "format 'beacon-dse export'"),
         (b'{"format": "elf"}', "format 'beacon-dse export'"),
-        (b'{"format": "beacon-dse export", "version": 3}', "version must be 1 or 2, got 3"),
+        (b'{"format": "beacon-dse export", "version": 4}', "must be 1 or 2 or 3, got 4"),
         (b'{"format": "beacon-dse export", "version": 1}', "manifest is altered"),
         (b'{"format": "beacon-dse export", "version": 2, "x": NaN}', "manifest is altered"),
     ],

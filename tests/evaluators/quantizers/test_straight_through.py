@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,10 +8,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from evaluators.arithmetic.matmul import MatMul
+from evaluators.arithmetic.psum_maxima import PsumUnits
+from evaluators.quantizers.behind import quantized_at
 from evaluators.quantizers.calibration import input_ranges
 from evaluators.quantizers.layers import QuantizedModel
-from evaluators.quantizers.scheme import Scheme
-from evaluators.quantizers.straight_through import ShadowModel, pass_all, pass_inside
+from evaluators.quantizers.partial_sums import Summation
+from evaluators.quantizers.scheme import PartialSums, Scheme
+from evaluators.quantizers.straight_through import (
+    ShadowDynamic,
+    ShadowModel,
+    ShadowWeighted,
+    pass_all,
+    pass_inside,
+)
 from evaluators.quantizers.uniform import UNIFORM_BITS, asymmetric_grid, uniform_grid
 from tests.evaluators.fake_mixed import LAYERS, MixedNetwork, images
 
@@ -128,3 +138,66 @@ def test_the_model_keeps_its_parameters_names() -> None:
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+_STORED = Scheme(
+    weights=5,
+    inputs=6,
+    granularity="channel",
+    symmetry="asymmetric",
+    sums=PartialSums(tile=3, bits=5, group=2),
+)
+
+
+def _both(scheme: Scheme) -> tuple[ShadowModel, QuantizedModel]:
+    network = MixedNetwork()
+    schemes = dict.fromkeys(LAYERS, scheme)
+    ranges = input_ranges(network.model(), LAYERS, network.calibration())
+    exact = quantized_at(network.model(), schemes, ranges, network.calibration())
+    shadow = ShadowModel(network.model(), schemes)
+    shadow.fit_weights()
+    shadow.fit_inputs(ranges)
+    shadow.fit_sums({name: one.summation for name, one in exact.operands.items()})
+    return shadow, exact
+
+
+def test_a_shadow_sees_stored_sums_as_the_evaluator_does() -> None:
+    shadow, exact = _both(_STORED)
+    plain, _ = _both(replace(_STORED, sums=None))
+
+    with torch.no_grad():
+        found, wanted, before = (model.model(images("search")) for model in (shadow, exact, plain))
+    # a code on the edge falls to either side: most outputs are the same, and none is far off
+    assert float((found - wanted).abs().median()) < 1e-5
+    assert float((found - before).abs().median()) > 1e-2
+
+
+def test_gradients_of_stored_sums_are_those_of_the_plain_product() -> None:
+    linear, other = nn.Linear(12, 5), MatMul()
+    summation = Summation(
+        sums=PartialSums(tile=4, bits=4, group=1),
+        units=PsumUnits(tiles=(9, 9, 9), sums=(9, 9, 9)),
+    )
+    grid = uniform_grid(2.0, bits=8)
+    inputs = values(1, 48).reshape(4, 12), values(2, 60).reshape(12, 5)
+
+    gradients, results = [], []
+    for sums in (None, summation):
+        shadow = ShadowWeighted(copy.deepcopy(linear), Scheme(weights=8, inputs=8))
+        dynamic = ShadowDynamic(copy.deepcopy(other), Scheme(weights=8, inputs=8))
+        shadow.fit_weight()
+        shadow.inputs, dynamic.inputs = grid, (grid, grid)
+        shadow.summation = dynamic.summation = sums
+        leaves = [one.clone().requires_grad_() for one in inputs]
+        found = shadow._forward(leaves[0]) + dynamic._forward(*leaves)
+        weights = torch.linspace(-1, 1, found.numel()).reshape(found.shape)
+        torch.autograd.backward((found * weights).sum())
+        parameters = list(shadow._module.parameters())
+        gradients.append([one.grad for one in [*leaves, *parameters]])
+        results.append(found.detach())
+
+    assert not torch.allclose(results[0], results[1])
+    for plain, stored in zip(*gradients, strict=True):
+        assert plain is not None
+        assert stored is not None
+        torch.testing.assert_close(plain, stored)

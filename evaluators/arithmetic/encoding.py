@@ -1,0 +1,95 @@
+"""Real values to integer codes, a stretch at a time.
+
+Each step of it (scale, round, clamp, narrow) reads and writes all values; a stretch stays in the
+processor's nearest caches from the first step to the last.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Of float32: 256 KiB.
+_STRETCH = 2**16
+_INT8 = 2**7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """Codes clamp(round(scale * v) + zero, low, high), rounded half to even.
+
+    Attributes:
+        scale: codes per unit of the real value.
+        zero: code of the real 0.
+    """
+
+    scale: float
+    low: int
+    high: int
+    zero: int = 0
+
+    @property
+    def largest(self) -> int:
+        """Largest magnitude of a centred code, code - zero."""
+        return max(self.zero - self.low, self.high - self.zero)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether codes have 8 bits at most."""
+        return self.high < _INT8
+
+    def centred(self, values: Tensor) -> tuple[Tensor, bool]:
+        """Return the centred codes of `values`, in their dtype, shape and order in memory, and
+        whether the values are finite.
+
+        Args:
+            values: float32 or float64, `dense`.
+        """
+        codes = torch.empty_like(values)
+        total = values.new_zeros(())
+        for source, target in _stretches(values, codes):
+            total += source.sum()
+            torch.mul(source, self.scale, out=target)
+            # Clamping after the zero point is added or with ends moved by it is the same thing.
+            target.round_().clamp_(self.low - self.zero, self.high - self.zero)
+        return codes, _finite(total, values)
+
+    def stored(self, values: Tensor) -> tuple[Tensor, bool]:
+        """Return the codes of `values` as int8 up to 8 bits and as int16 beyond, in their shape
+        and order in memory, and whether the values are finite.
+
+        Args:
+            values: float32, `dense`.
+        """
+        codes = torch.empty_like(values, dtype=torch.int8 if self.narrow else torch.int16)
+        scratch = torch.empty(min(_STRETCH, values.numel()))
+        total = values.new_zeros(())
+        for source, target in _stretches(values, codes):
+            total += source.sum()
+            held = torch.mul(source, self.scale, out=scratch[: source.numel()]).round_()
+            if self.zero:
+                held.add_(self.zero)
+            target.copy_(held.clamp_(self.low, self.high))
+        return codes, _finite(total, values)
+
+
+def dense(values: Tensor) -> Tensor:
+    """Return `values` laid out without gaps, in their own order in memory if that is so."""
+    order = sorted(range(values.dim()), key=values.stride, reverse=True)
+    return values if values.permute(order).is_contiguous() else values.contiguous()
+
+
+def _stretches(values: Tensor, codes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    source, target = _in_memory(values), _in_memory(codes)
+    return zip(torch.split(source, _STRETCH), torch.split(target, _STRETCH), strict=True)
+
+
+def _in_memory(tensor: Tensor) -> Tensor:
+    """Return a dense tensor's elements, flat, as they lie."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _finite(total: Tensor, values: Tensor) -> bool:
+    # one sum costs less than looking at each value, but may overflow by itself
+    return bool(total.isfinite()) or bool(values.isfinite().all())

@@ -1,0 +1,176 @@
+"""Products with fixed weights, from real inputs to real outputs.
+
+All give round32(round32(sum) * step) + bias of the same exact sums, bit for bit: which of them ran
+leaves no trace. `round32` is rounding to the dtype of the values, float32 nearly always.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from evaluators.arithmetic.byte_paths import PART_LIMIT, BytePath, Full, Packed
+from evaluators.arithmetic.encoding import Encoding
+from evaluators.arithmetic.parts import Part, input_parts, joined, weight_parts
+from evaluators.arithmetic.products import exact_dtype, heaviest_column, integer_product
+
+# Rows whose sums stay in the processor's caches while parts are joined.
+_AT_ONCE = 2**9
+# Largest magnitude of a code of 8 bits, moved or centred.
+_BYTE = 2**8 - 1
+
+
+class Multiplier(Protocol):
+    """A product with weights that it holds."""
+
+    def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
+        """Return the product with the codes of `values` in real units, in their dtype, and
+        whether the values are finite.
+
+        Args:
+            values: float32 or float64.
+            bias: (n,), of any dtype.
+        """
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatMultiplier:
+    """A matrix product in a float dtype that holds all its sums.
+
+    Attributes:
+        weights: codes (n, k), of that dtype.
+        step: real value of 1 in the integer product: float64 (n,) or ().
+    """
+
+    weights: Tensor
+    encoding: Encoding
+    step: Tensor
+
+    def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
+        codes, finite = self.encoding.centred(values.contiguous())
+        product = integer_product(codes.to(self.weights.dtype), self.weights)
+        return scaled(product.to(values.dtype), self.step, bias), finite
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ByteMultiplier:
+    """A matrix product of codes of at most 8 bits; takes float32.
+
+    Attributes:
+        path: how this processor multiplies them.
+        step: float32 (n,).
+    """
+
+    path: BytePath
+    packed: Packed
+    encoding: Encoding
+    step: Tensor
+
+    def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
+        codes, finite = self.encoding.stored(values.contiguous())
+        real = None if bias is None else bias.float()
+        rows = codes.reshape(-1, codes.shape[-1])
+        product = self.path.scaled(rows, self.encoding.zero, self.packed, self.step, real)
+        return product.reshape(*values.shape[:-1], self.packed.channels), finite
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PartsMultiplier:
+    """A matrix product of codes of which one or both are wide, by products of their parts; takes
+    float32.
+
+    Attributes:
+        path: how this processor multiplies bytes.
+        packed: the parts of the weights below each other, and the power of 2 of each.
+        step: float32 (n,).
+    """
+
+    path: BytePath
+    packed: Packed
+    shifts: tuple[int, ...]
+    encoding: Encoding
+    step: Tensor
+
+    def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
+        codes, finite = self.encoding.stored(values.contiguous())
+        rows = codes.reshape(-1, codes.shape[-1])
+        channels = len(self.step)
+        product = torch.empty(len(rows), channels)
+        for source, target in zip(
+            torch.split(rows, _AT_ONCE), torch.split(product, _AT_ONCE), strict=True
+        ):
+            target.copy_(joined(self._products(source)))
+            scaled(target, self.step, bias)
+        return product.reshape(*values.shape[:-1], channels), finite
+
+    def _products(self, codes: Tensor) -> list[tuple[int, Tensor]]:
+        found = []
+        for part in self._parts(codes):
+            product = self.path.integers(part.codes, part.zero, self.packed)
+            pieces = torch.split(product, len(self.step), dim=1)
+            found += [
+                (part.shift + shift, piece)
+                for shift, piece in zip(self.shifts, pieces, strict=True)
+            ]
+        return found
+
+    def _parts(self, codes: Tensor) -> tuple[Part, ...]:
+        if codes.dtype == torch.int8:
+            return (Part(codes=codes, zero=self.encoding.zero, shift=0),)
+        return input_parts(codes)
+
+
+def scaled(product: Tensor, step: Tensor, bias: Tensor | None) -> Tensor:
+    """Return a product times its step, plus its bias, in its dtype and memory.
+
+    Args:
+        step, bias: (n,), or such that they broadcast.
+    """
+    real = product.mul_(step.to(product.dtype))
+    return real if bias is None else real.add_(bias.to(product.dtype))
+
+
+def matrix_multiplier(
+    weights: Tensor,
+    encoding: Encoding,
+    step: Tensor,
+    *,
+    heaviest: int,
+    dtype: torch.dtype,
+    path: BytePath,
+) -> Multiplier:
+    """Return the fastest exact product for weights and inputs of these widths.
+
+    Args:
+        weights: codes (n, k), int8 up to 8 bits and int16 beyond.
+        step: real value of 1 in the product of codes, float64 (n,) or ().
+        heaviest: as `heaviest_column` has it.
+        dtype: of the values that come.
+        path: how this processor multiplies bytes.
+
+    Raises:
+        SpecError: sums may reach beyond 2^53.
+    """
+    if dtype == torch.float32:
+        steps = step.float().expand(len(weights)).contiguous()
+        if weights.dtype == torch.int8 and encoding.narrow:
+            if heaviest * _BYTE <= path.limit:
+                packed = path.pack(weights)
+                return ByteMultiplier(path=path, packed=packed, encoding=encoding, step=steps)
+        # Where bytes are no faster than floats, the parts' products take longer than float64.
+        elif not isinstance(path, Full):
+            parts = weight_parts(weights)
+            if all(heaviest_column(part.codes) * _BYTE <= PART_LIMIT for part in parts):
+                return PartsMultiplier(
+                    path=path,
+                    packed=path.pack(torch.cat([part.codes for part in parts])),
+                    shifts=tuple(part.shift for part in parts),
+                    encoding=encoding,
+                    step=steps,
+                )
+    exact = exact_dtype(heaviest * encoding.largest)
+    return FloatMultiplier(weights=weights.to(exact), encoding=encoding, step=step)
