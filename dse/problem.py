@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from dse.design import Choices, Design
-from dse.errors import SpecError
+from dse.errors import EvaluationError, SpecError
 from dse.metrics import METRICS
 from dse.ports import FloatArray, Platform, Workload
 from dse.space import SearchSpace, knob_indices
@@ -49,6 +49,7 @@ class Problem:
         qualified: dict[str, FloatArray] = {}
         for platform in self.platforms:
             found = platform.cost(shape, {k: choices[k] for k in platform.knobs})
+            _check_figures(platform, found)
             qualified |= {f"{platform.name}.{name}": column for name, column in found.items()}
         columns = {}
         for name in self.cost_metrics:
@@ -96,6 +97,15 @@ def objectives(spec: JobSpec, rows: Sequence[Metrics]) -> FloatArray:
     signs = [(name, METRICS[name].sign) for name in spec.objectives]
     table = [[sign * row.get(name, 0.0) for name, sign in signs] for row in rows]
     return np.asarray(table, dtype=np.float64).reshape(len(rows), len(signs))
+
+
+def _check_figures(platform: Platform, found: Mapping[str, FloatArray]) -> None:
+    for name, column in found.items():
+        if not np.isfinite(column).all():
+            raise EvaluationError(
+                f"platform {platform.name!r} has no {name} for some designs, so nothing can be "
+                "searched on it; `dse cost` says what is wrong by layer"
+            )
 
 
 def ambiguous_metrics(platforms: Sequence[Platform]) -> dict[str, tuple[str, ...]]:

@@ -50,8 +50,8 @@ ENERGIES: Final = (
     "output_sram",
     "output_dram",
 )
-"""Parts of a layer's energy, in the order in which they are added up: those that depend on one more
-choice, the width of outputs, last, so that most sums are of small arrays."""
+"""Parts of a layer's energy, in the order in which they are added up: those that depend on one
+more choice, the width of outputs, last, so that most sums are of small arrays."""
 
 
 @final
