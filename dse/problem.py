@@ -1,6 +1,6 @@
 """A spec with its names resolved: what costs, constraints and objectives of a design are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -139,10 +139,20 @@ def arithmetic(
 
 
 def costs_of(
-    platform: Platform, workload: Workload, designs: Sequence[Design]
+    platform: Platform,
+    workload: Workload,
+    designs: Sequence[Design],
+    *,
+    knobs: Iterable[str] | None = None,
 ) -> dict[str, FloatArray]:
-    """Cost designs of no particular space on one platform."""
-    choices = knob_indices(designs, platform.knobs, workload.shape.names)
+    """Cost designs of no particular space on one platform.
+
+    Args:
+        knobs: those of the platform that every design states, the others stand at neutral; None:
+            all of them.
+    """
+    stated = platform.knobs if knobs is None else knobs
+    choices = knob_indices(designs, stated, workload.shape.names)
     return platform.cost(workload.shape, choices)
 
 
