@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.faults import results, spec, undisturbed
+from benchmarks.faults import results, spec
 from benchmarks.service import Service, environment
 from dse.client import Client, Job, JobState
 
@@ -18,8 +18,8 @@ _AT_ONCE_S = 5.0
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    with Service(environment(tmp_path)) as started:
+def service(service_home: Path) -> Iterator[Service]:
+    with Service(environment(service_home)) as started:
         started.wait_until_ready()
         yield started
 
@@ -31,7 +31,7 @@ def client(service: Service) -> Iterator[Client]:
 
 
 def test_a_paused_cancelled_and_resumed_job_ends_as_an_undisturbed_one(
-    client: Client, service: Service, tmp_path_factory: pytest.TempPathFactory
+    client: Client, service: Service, undisturbed_job: dict[str, Any]
 ) -> None:
     job = client.submit(spec(1))
     for count, act, state in (
@@ -47,7 +47,7 @@ def test_a_paused_cancelled_and_resumed_job_ends_as_an_undisturbed_one(
 
     document = job.wait(120.0, progress=False).document()
 
-    assert results(document) == undisturbed(tmp_path_factory.mktemp("alone"), 1)
+    assert results(document) == undisturbed_job
 
 
 def test_cancel_ends_the_training_of_a_network(client: Client, service: Service) -> None:
@@ -79,8 +79,8 @@ def test_an_extended_job_goes_on_where_it_ended(client: Client) -> None:
     assert len(after["hypervolume"]) == 8
 
 
-def test_what_serves_is_gone_when_the_service_is(tmp_path: Path) -> None:
-    with Service(environment(tmp_path)) as service:
+def test_what_serves_is_gone_when_the_service_is(service_home: Path) -> None:
+    with Service(environment(service_home)) as service:
         service.wait_until_ready()
         with Client(service.url) as client:
             job = client.submit(spec(1))
@@ -90,7 +90,7 @@ def test_what_serves_is_gone_when_the_service_is(tmp_path: Path) -> None:
 
         service.kill()
 
-        _, alive = psutil.wait_procs(family, timeout=_AT_ONCE_S)
+        _, alive = psutil.wait_procs(family, timeout=60.0)
         assert alive == []
 
 

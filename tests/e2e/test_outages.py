@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from benchmarks.faults import results, spec, undisturbed
+from benchmarks.faults import results, spec
 from benchmarks.service import Service, environment
 from dse.client import Client, Job
 
 
 @pytest.mark.slow
-def test_a_locked_and_then_full_database_changes_nothing(tmp_path: Path) -> None:
-    reference = undisturbed(tmp_path, 1)
-    database = tmp_path / "service.db"
-    service = Service(environment(tmp_path, database_url=f"sqlite:///{database}"))
+def test_a_locked_and_then_full_database_changes_nothing(
+    service_home: Path, undisturbed_job: dict[str, Any]
+) -> None:
+    database = service_home / "service.db"
+    service = Service(environment(service_home, database_url=f"sqlite:///{database}"))
 
     with service, Client(service.url, timeout=60.0) as client:
         service.wait_until_ready()
@@ -36,7 +38,7 @@ def test_a_locked_and_then_full_database_changes_nothing(tmp_path: Path) -> None
         ended = service.insist(partial(job.wait, 180.0, progress=False))
         document = service.insist(ended.document)
 
-    assert results(document) == reference
+    assert results(document) == undisturbed_job
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
