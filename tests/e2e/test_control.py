@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from benchmarks.faults import results, spec
-from benchmarks.service import Service, environment
+from benchmarks.service import PATIENCE_S, Service, environment
 from dse.client import Client, Job, JobState
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def test_a_paused_cancelled_and_resumed_job_ends_as_an_undisturbed_one(
         assert act(job).state == state
         job.resume()
 
-    document = job.wait(120.0, progress=False).document()
+    document = job.wait(PATIENCE_S, progress=False).document()
 
     assert results(document) == undisturbed_job
 
@@ -69,10 +69,10 @@ def test_cancel_ends_the_training_of_a_network(client: Client, service: Service)
 def test_an_extended_job_goes_on_where_it_ended(client: Client) -> None:
     short: dict[str, Any] = spec(2)
     short["search"]["generations"] = 4
-    job = client.submit(short).wait(120.0, progress=False)
+    job = client.submit(short).wait(PATIENCE_S, progress=False)
     before = job.document()
 
-    after = job.extend(8).wait(120.0, progress=False).document()
+    after = job.extend(8).wait(PATIENCE_S, progress=False).document()
 
     assert after["evaluations"][: len(before["evaluations"])] == before["evaluations"]
     assert after["hypervolume"][:4] == before["hypervolume"]
@@ -94,7 +94,7 @@ def test_what_serves_is_gone_when_the_service_is(service_home: Path) -> None:
         assert alive == []
 
 
-def _wait(job: Job, holds: Any, *, within_s: float = 120.0) -> None:  # a predicate of a Job
+def _wait(job: Job, holds: Any, *, within_s: float = PATIENCE_S) -> None:  # a predicate of a Job
     deadline = time.monotonic() + within_s
     while not holds(job.refresh()):
         assert time.monotonic() < deadline, job

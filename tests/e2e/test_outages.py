@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from benchmarks.faults import results, spec
-from benchmarks.service import Service, environment
+from benchmarks.service import PATIENCE_S, Service, environment
 from dse.client import Client, Job
 
 
@@ -35,7 +35,7 @@ def test_a_locked_and_then_full_database_changes_nothing(
         _wait_for_designs(service, job, 40)
         with _full(service):
             time.sleep(3.0)
-        ended = service.insist(partial(job.wait, 180.0, progress=False))
+        ended = service.insist(partial(job.wait, PATIENCE_S, progress=False))
         document = service.insist(ended.document)
 
     assert results(document) == undisturbed_job
@@ -49,7 +49,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
     assert said.returncode == 1
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def _wait_for_designs(service: Service, job: Job, count: int) -> None:
-    deadline = time.monotonic() + 120.0
+    deadline = time.monotonic() + PATIENCE_S
     while job.networks_run < count:
         assert time.monotonic() < deadline, job
         time.sleep(0.1)
