@@ -1,3 +1,4 @@
+import os
 import signal
 from pathlib import Path
 
@@ -9,6 +10,8 @@ _TRACED = Path(__file__).parent / "dse"
 
 
 def pytest_configure() -> None:
+    # what runs tests side by side tells its processes how wide the terminal is
+    os.environ.pop("COLUMNS", None)
     # a shell starts what runs in the background deaf to Ctrl-C, and its children inherit that
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

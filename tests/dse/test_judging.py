@@ -11,13 +11,13 @@ from dse.tasks import Outcome, Report, Request, Retraining, Status, Task
 from tests.fakes import (
     FakePool,
     FakeVault,
-    MemoryStore,
     fake_error,
     fake_key,
     fake_problem,
     fake_retraining_key,
     good_outcome,
 )
+from tests.memory_store import MemoryStore
 
 REACH = 4
 BEACONS = {

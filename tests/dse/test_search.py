@@ -13,12 +13,12 @@ from dse.tasks import Outcome, Status, Task
 from tests.fakes import (
     FakePool,
     FakeVault,
-    MemoryStore,
     fake_key,
     fake_problem,
     fake_retraining_key,
     good_outcome,
 )
+from tests.memory_store import MemoryStore
 
 
 def run(

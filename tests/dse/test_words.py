@@ -15,7 +15,8 @@ from dse.ports import Role
 from dse.tasks import Outcome
 from tests.dse.test_baselines import FLOAT, Recorder
 from tests.dse.test_search import run, small
-from tests.fakes import FakePool, MemoryStore, fake_problem
+from tests.fakes import FakePool, fake_problem
+from tests.memory_store import MemoryStore
 
 KNOBS = [
     {"knob": "w_bits", "choices": [4, 16]},

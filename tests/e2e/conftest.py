@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.faults import undisturbed
 from tests.e2e.runs import Home
 
 
@@ -26,6 +27,26 @@ class Reference:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     home = Home(tmp_path_factory.mktemp("reference") / "home")
     return Reference(home=home, document=home.run(processes=1), measured=home.measured())
+
+
+@pytest.fixture(scope="session")
+def undisturbed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+@pytest.fixture(scope="session")
+def undisturbed_job(undisturbed_folder: Path) -> dict[str, Any]:
+    """The document of `benchmarks.faults.spec(1)`, run by itself."""
+    return undisturbed(undisturbed_folder, 1)
+
+
+@pytest.fixture
+def service_home(
+    tmp_path: Path, undisturbed_folder: Path, undisturbed_job: dict[str, Any]
+) -> Path:
+    """A home with the corpus and the trained network of that job, but no database."""
+    shutil.copytree(undisturbed_folder / "cache", tmp_path / "cache")
+    return tmp_path
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 import psutil
 
+from benchmarks.service import PATIENCE_S
+
 DSE = Path(sys.executable).with_name("dse")
 PHASES = (
     "synthesising speech",
@@ -109,7 +111,7 @@ class Home:
         process = self.start(
             "run", self.spec(spec), "--json", target, "--processes", str(processes)
         )
-        _, said = process.communicate(timeout=180)
+        _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, said
         assert "Traceback" not in said
         return self.document(target)
@@ -128,9 +130,9 @@ class Home:
         return self.query("SELECT key, metrics FROM evaluation ORDER BY key")
 
     def leftovers(self) -> list[psutil.Process]:
-        """Return the processes of this home that do not end by themselves within 10 s."""
+        """Return the processes of this home that do not end by themselves within a minute."""
         ours = [p for p in psutil.process_iter() if _home_of(p) == str(self.folder)]
-        return psutil.wait_procs(ours, timeout=10)[1]
+        return psutil.wait_procs(ours, timeout=60)[1]
 
 
 def reached(process: subprocess.Popen[str], phase: str) -> bool:
@@ -152,7 +154,7 @@ def strike(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int,
     """Send a signal to the whole group; return how the run ended and what it still said."""
     if process.poll() is None:
         os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     return process.returncode, said
 
 

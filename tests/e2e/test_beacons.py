@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.service import Service, environment
+from benchmarks.service import PATIENCE_S, Service, environment
 from dse.client import Client, Job, JobState
 from tests.e2e.conftest import Reference
 from tests.e2e.runs import TINY, Home, pause, results, strike
@@ -80,7 +80,7 @@ def test_killed_retrainings_change_nothing(
             code, _ = strike(process, signal.SIGKILL)
             killed += code == -signal.SIGKILL
         else:
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE_S)
         assert home.leftovers() == []
 
     assert killed
@@ -139,7 +139,7 @@ def test_a_paused_retraining_goes_on_and_lost_weights_are_told_of(
     stood = {e["hash"] for e in job.document()["evaluations"]}
     job.resume()
 
-    document = job.wait(120.0, progress=False).document()
+    document = job.wait(PATIENCE_S, progress=False).document()
 
     kinds = [event.kind for event in job.stream()]
     assert kinds.count("beacon.lost") == len(made)
@@ -150,7 +150,7 @@ def test_a_paused_retraining_goes_on_and_lost_weights_are_told_of(
     assert {b["state"] for b in lost} == {"LOST"}
 
 
-def _wait(job: Job, there: Callable[[], bool], within_s: float = 120.0) -> None:
+def _wait(job: Job, there: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
     end = time.monotonic() + within_s
     while not there():
         assert time.monotonic() < end

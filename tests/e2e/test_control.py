@@ -8,8 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.faults import results, spec, undisturbed
-from benchmarks.service import Service, environment
+from benchmarks.faults import results, spec
+from benchmarks.service import PATIENCE_S, Service, environment
 from dse.client import Client, Job, JobState
 
 pytestmark = pytest.mark.slow
@@ -18,8 +18,8 @@ _AT_ONCE_S = 5.0
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    with Service(environment(tmp_path)) as started:
+def service(service_home: Path) -> Iterator[Service]:
+    with Service(environment(service_home)) as started:
         started.wait_until_ready()
         yield started
 
@@ -31,7 +31,7 @@ def client(service: Service) -> Iterator[Client]:
 
 
 def test_a_paused_cancelled_and_resumed_job_ends_as_an_undisturbed_one(
-    client: Client, service: Service, tmp_path_factory: pytest.TempPathFactory
+    client: Client, service: Service, undisturbed_job: dict[str, Any]
 ) -> None:
     job = client.submit(spec(1))
     for count, act, state in (
@@ -45,9 +45,9 @@ def test_a_paused_cancelled_and_resumed_job_ends_as_an_undisturbed_one(
         assert act(job).state == state
         job.resume()
 
-    document = job.wait(120.0, progress=False).document()
+    document = job.wait(PATIENCE_S, progress=False).document()
 
-    assert results(document) == undisturbed(tmp_path_factory.mktemp("alone"), 1)
+    assert results(document) == undisturbed_job
 
 
 def test_cancel_ends_the_training_of_a_network(client: Client, service: Service) -> None:
@@ -69,18 +69,18 @@ def test_cancel_ends_the_training_of_a_network(client: Client, service: Service)
 def test_an_extended_job_goes_on_where_it_ended(client: Client) -> None:
     short: dict[str, Any] = spec(2)
     short["search"]["generations"] = 4
-    job = client.submit(short).wait(120.0, progress=False)
+    job = client.submit(short).wait(PATIENCE_S, progress=False)
     before = job.document()
 
-    after = job.extend(8).wait(120.0, progress=False).document()
+    after = job.extend(8).wait(PATIENCE_S, progress=False).document()
 
     assert after["evaluations"][: len(before["evaluations"])] == before["evaluations"]
     assert after["hypervolume"][:4] == before["hypervolume"]
     assert len(after["hypervolume"]) == 8
 
 
-def test_what_serves_is_gone_when_the_service_is(tmp_path: Path) -> None:
-    with Service(environment(tmp_path)) as service:
+def test_what_serves_is_gone_when_the_service_is(service_home: Path) -> None:
+    with Service(environment(service_home)) as service:
         service.wait_until_ready()
         with Client(service.url) as client:
             job = client.submit(spec(1))
@@ -90,11 +90,11 @@ def test_what_serves_is_gone_when_the_service_is(tmp_path: Path) -> None:
 
         service.kill()
 
-        _, alive = psutil.wait_procs(family, timeout=_AT_ONCE_S)
+        _, alive = psutil.wait_procs(family, timeout=60.0)
         assert alive == []
 
 
-def _wait(job: Job, holds: Any, *, within_s: float = 120.0) -> None:  # a predicate of a Job
+def _wait(job: Job, holds: Any, *, within_s: float = PATIENCE_S) -> None:  # a predicate of a Job
     deadline = time.monotonic() + within_s
     while not holds(job.refresh()):
         assert time.monotonic() < deadline, job

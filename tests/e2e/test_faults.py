@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.service import PATIENCE_S
 from tests.e2e.conftest import Reference
 from tests.e2e.runs import TINY, Home, reached, results
 
@@ -27,7 +28,7 @@ def test_runs_on_one_database_at_once_do_not_disturb_each_other(
         home.start("run", home.spec(spec), "--json", file, "--processes", 1)
         for spec, file in zip(specs, files, strict=True)
     ]
-    said = [process.communicate(timeout=120)[1] for process in started]
+    said = [process.communicate(timeout=PATIENCE_S)[1] for process in started]
 
     assert [process.returncode for process in started] == [0, 0, 0], said
     same, again, other = (home.document(file) for file in files)
@@ -61,7 +62,7 @@ def test_full_disk_ends_in_one_sentence_and_a_later_run_goes_on(
         assert reached(process, phase)
 
         _fill_disk(process)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=PATIENCE_S)
 
         last = said.strip().splitlines()[-1]
         assert process.returncode == 1, said

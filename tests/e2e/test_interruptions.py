@@ -10,6 +10,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from benchmarks.service import PATIENCE_S
 from tests.e2e.conftest import Reference
 from tests.e2e.runs import DSE, Home, pause, reached, results, strike
 
@@ -67,11 +68,11 @@ def test_nobody_outlives_a_parent_that_is_killed_alone(
     children = psutil.Process(process.pid).children(recursive=True)
 
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
 
     assert children
     assert home.leftovers() == []
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert psutil.wait_procs(children, timeout=60)[1] == []
 
 
 def test_stopped_runs_say_how_to_go_on_and_do(reference: Reference, empty_home: Home) -> None:
@@ -113,7 +114,7 @@ def test_ctrl_c_at_a_terminal_leaves_it_as_it_was(warm_home: Callable[[str], Hom
     os.write(ours, b"\x03")
     shown += _read_until(ours, None)
 
-    assert process.wait(60) == 130
+    assert process.wait(PATIENCE_S) == 130
     assert b"the same command goes on from there" in shown
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")
     assert termios.tcgetattr(ours) == before

@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from benchmarks.faults import results, spec, undisturbed
-from benchmarks.service import Service, environment
+from benchmarks.faults import results, spec
+from benchmarks.service import PATIENCE_S, Service, environment
 from dse.client import Client, Job
 
 
 @pytest.mark.slow
-def test_a_locked_and_then_full_database_changes_nothing(tmp_path: Path) -> None:
-    reference = undisturbed(tmp_path, 1)
-    database = tmp_path / "service.db"
-    service = Service(environment(tmp_path, database_url=f"sqlite:///{database}"))
+def test_a_locked_and_then_full_database_changes_nothing(
+    service_home: Path, undisturbed_job: dict[str, Any]
+) -> None:
+    database = service_home / "service.db"
+    service = Service(environment(service_home, database_url=f"sqlite:///{database}"))
 
     with service, Client(service.url, timeout=60.0) as client:
         service.wait_until_ready()
@@ -33,10 +35,10 @@ def test_a_locked_and_then_full_database_changes_nothing(tmp_path: Path) -> None
         _wait_for_designs(service, job, 40)
         with _full(service):
             time.sleep(3.0)
-        ended = service.insist(partial(job.wait, 180.0, progress=False))
+        ended = service.insist(partial(job.wait, PATIENCE_S, progress=False))
         document = service.insist(ended.document)
 
-    assert results(document) == reference
+    assert results(document) == undisturbed_job
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
     assert said.returncode == 1
@@ -56,7 +58,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def _wait_for_designs(service: Service, job: Job, count: int) -> None:
-    deadline = time.monotonic() + 120.0
+    deadline = time.monotonic() + PATIENCE_S
     while job.networks_run < count:
         assert time.monotonic() < deadline, job
         time.sleep(0.1)

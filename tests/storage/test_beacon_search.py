@@ -15,12 +15,12 @@ from storage.run_store import SqlRunStore
 from tests.fakes import (
     FakePool,
     FakeVault,
-    MemoryStore,
     fake_key,
     fake_problem,
     fake_retraining_key,
     good_outcome,
 )
+from tests.memory_store import MemoryStore
 from tests.storage.builders import take
 from tests.storage.conftest import OpenStore
 

@@ -10,14 +10,8 @@ from storage.engine import reading
 from storage.jobs import create_job
 from storage.repositories import Results
 from storage.run_store import SqlRunStore
-from tests.fakes import (
-    FakePool,
-    FakeVault,
-    MemoryStore,
-    fake_key,
-    fake_problem,
-    fake_retraining_key,
-)
+from tests.fakes import FakePool, FakeVault, fake_key, fake_problem, fake_retraining_key
+from tests.memory_store import MemoryStore
 from tests.storage.builders import take
 from tests.storage.conftest import OpenStore
 from tests.storage.test_beacon_search import Stopping

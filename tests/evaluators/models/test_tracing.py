@@ -1,18 +1,16 @@
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils import parametrizations
 
 from dse.design import Layer
-from dse.errors import EvaluationError
 from evaluators.arithmetic.matmul import MatMul
 from evaluators.models.sru import SruTagger, shape
-from evaluators.models.tracing import Traced, trace
+from evaluators.models.tracing import trace
+from tests.evaluators.models.layers import conv, linear, product
 from tests.evaluators.models.networks import (
     Encoder,
     ResidualNet,
@@ -22,27 +20,6 @@ from tests.evaluators.models.networks import (
     mlp,
     noise,
 )
-
-
-def linear(name: str, k: int, n: int, *readers: str, m: int = 1) -> Layer:
-    return Layer(name=name, m=m, k=k, n=n, input_elements=m * k, consumers=readers)
-
-
-def conv(name: str, m: int, k: int, n: int, side: int, given: int, *readers: str) -> Layer:
-    return Layer(name=name, m=m, k=k, n=n, kernel=side, input_elements=given, consumers=readers)
-
-
-def product(name: str, m: int, k: int, n: int, heads: int, *readers: str) -> Layer:
-    return Layer(
-        name=name,
-        m=m,
-        k=k,
-        n=n,
-        groups=heads,
-        input_elements=m * k * heads,
-        consumers=readers,
-        dynamic=True,
-    )
 
 
 def test_layers_of_an_mlp() -> None:
@@ -293,56 +270,6 @@ def test_parameters_shared_between_modules_count_once() -> None:
     assert traced.shape.vector_parameters == 8 + 7
 
 
-class Floats(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.enter = nn.Linear(4, 4)
-        self.lstm = nn.LSTM(4, 4, batch_first=True)
-        self.up = nn.ConvTranspose1d(4, 4, 2)
-        self.odd = nn.Conv1d(4, 4, 3, padding=1, padding_mode="circular")
-        self.spare = nn.Linear(4, 4)
-        self.normed = parametrizations.weight_norm(nn.Linear(4, 4))
-        self.leave = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y, _ = self.lstm(self.enter(x))
-        y = functional.linear(y @ y.mT @ y, self.spare.weight)
-        y = self.odd(self.up(y.mT))
-        y = torch.einsum("bij,bkj->bki", y, y)
-        out: Tensor = self.leave(self.normed(y))
-        return out
-
-
-def test_products_that_stay_in_float_are_named_and_pass_data_on() -> None:
-    traced = trace(Floats(), (noise(1, 6, 4),))
-
-    assert [(one.name, one.consumers) for one in traced.shape.layers] == [
-        ("enter", ("leave",)),
-        ("leave", ()),
-    ]
-    assert traced.floats == (
-        "lstm: lstm",
-        "model: matmul",
-        "model: linear",
-        "up: conv_transpose1d",
-        "odd: conv1d",
-        "model: einsum",
-        "normed: linear",
-    )
-
-
-def test_forward_passes_in_inference_mode_are_told_the_same() -> None:
-    class Inferring(Floats):
-        @torch.inference_mode()
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x)
-
-    expected = trace(Floats(), (noise(1, 6, 4),))
-    traced = trace(Inferring(), (noise(1, 6, 4),))
-
-    assert (traced.shape, traced.floats) == (expected.shape, expected.floats)
-
-
 class Scores(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -403,194 +330,3 @@ def test_weights_of_one_traced_network_fit_another() -> None:
     x = noise(2, 6, 8)
     with torch.no_grad():
         assert torch.equal(first(x), second(x))
-
-
-@dataclass
-class Answer:
-    scores: Tensor
-
-
-class Answering(nn.Module):
-    def __init__(self, answer: Callable[[Tensor], object]) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 2)
-        self.answer = answer
-
-    def forward(self, x: Tensor) -> object:
-        return self.answer(self.layer(x))
-
-
-@pytest.mark.parametrize(
-    "answer", [Answer, lambda y: {"a": [y]}, lambda y: (1, (y,)), lambda y: [Answer(y)]]
-)
-def test_outputs_may_be_nested(answer: Callable[[Tensor], object]) -> None:
-    traced: Traced = trace(Answering(answer), (noise(1, 4),))
-
-    assert traced.shape.names == ("layer",)
-
-
-@pytest.mark.parametrize("answer", [lambda y: None, lambda y: y.tolist(), lambda y: (1, "a")])
-def test_outputs_without_a_tensor_are_refused(answer: Callable[[Tensor], object]) -> None:
-    with pytest.raises(EvaluationError, match="the model must return a tensor, or a tuple"):
-        trace(Answering(answer), (noise(1, 4),))
-
-
-def test_a_network_that_raises_is_told_with_its_module() -> None:
-    model = nn.Sequential(nn.Linear(4, 2), nn.Sequential(nn.ReLU(), nn.Linear(3, 2)))
-
-    with pytest.raises(EvaluationError, match=r"raised in module '1\.1': RuntimeError: mat1"):
-        trace(model, (noise(1, 4),))
-    with pytest.raises(EvaluationError, match="raised in module 'model': TypeError"):
-        trace(model, (noise(1, 4), noise(1, 4)))
-
-
-def test_a_submodule_that_raised_where_its_caller_went_on_changes_nothing() -> None:
-    class Trying(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.wrong = nn.Sequential(nn.Linear(9, 9))
-            self.right = nn.Linear(4, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            try:
-                out: Tensor = self.wrong(x)
-            except RuntimeError:
-                out = self.right(x) @ x.mT
-            return out
-
-    traced = trace(Trying(), (noise(1, 4),))
-
-    assert traced.shape.names == ("right",)
-    assert traced.floats == ("model: matmul",)
-
-
-def test_a_network_without_products_is_refused() -> None:
-    class Plain(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x @ x.mT
-
-    with pytest.raises(EvaluationError, match=r"got none; products in float: model: matmul$"):
-        trace(Plain(), (noise(1, 4),))
-
-
-@pytest.mark.parametrize("model", [nn.Linear(4, 2), MatMul(), nn.MultiheadAttention(4, 2)])
-def test_a_layer_alone_is_refused(model: nn.Module) -> None:
-    with pytest.raises(EvaluationError, match=r"the model itself is a \w+: put it into"):
-        trace(model, (noise(1, 4),))
-
-
-def test_parameters_without_values_are_refused() -> None:
-    meta = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2, device="meta"))
-    lazy = nn.Sequential(nn.LazyLinear(4))
-
-    with pytest.raises(EvaluationError, match="'weight' of module '1' is on device meta"):
-        trace(meta, (noise(1, 4),))
-    with pytest.raises(EvaluationError, match="'weight' of module '0' is lazy"):
-        trace(lazy, (noise(1, 4),))
-
-
-def test_uses_of_a_matmul_must_agree() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.product = MatMul()
-
-        def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.product(self.product(x, x.mT), x)
-            return out
-
-    with pytest.raises(EvaluationError, match=r"'product' must multiply .* got \(k 4, n 3, gr"):
-        trace(Twice(), (noise(1, 3, 4),))
-
-
-def test_inputs_may_be_given_by_name() -> None:
-    class Named(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(4, 2)
-            self.product = MatMul()
-
-        def forward(self, x: Tensor) -> object:
-            y = self.layer(input=x)
-            return self.product(b=x, a=y.mT)
-
-    assert trace(Named(), (noise(1, 3, 4),)).shape.layers == (
-        linear("layer", 4, 2, "product", m=3),
-        product("product", 2, 3, 4, 1),
-    )
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_products_of_scripted_modules_stay_in_float() -> None:
-    scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 4)))
-
-    traced = trace(nn.Sequential(scripted, nn.Linear(4, 2)), (noise(1, 4),))
-
-    assert traced.shape.layers == (linear("1", 4, 2),)
-    assert traced.floats == ("model: aten.addmm",)
-
-
-class TiedAutoencoder(nn.Module):
-    """Reads a layer's weight outside of it, and attends."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encode = nn.Linear(8, 4)
-        self.out = nn.Linear(8, 8)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = torch.tanh(self.encode(inputs)) @ self.encode.weight
-        mixed = functional.scaled_dot_product_attention(hidden, hidden, hidden)
-        outputs: Tensor = self.out(mixed)
-        return outputs
-
-
-def test_a_layer_whose_weight_is_read_elsewhere_too_stays_in_float() -> None:
-    model = TiedAutoencoder().eval()
-    sample = noise(1, 5, 8)
-    with torch.no_grad():
-        before = model(sample)
-
-    traced = trace(model, (sample,))
-
-    assert traced.shape.names == ("sdpa.qk", "sdpa.av", "out")
-    assert traced.floats == ("encode: linear", "model: matmul")
-    with torch.no_grad():
-        torch.testing.assert_close(traced.model(sample), before)
-
-
-def test_a_layer_that_shares_its_weight_with_a_module_is_a_layer() -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed = nn.Embedding(7, 8)
-            self.head = nn.Linear(8, 7, bias=False)
-            self.head.weight = self.embed.weight
-
-        def forward(self, tokens: Tensor) -> Tensor:
-            outputs: Tensor = self.head(self.embed(tokens))
-            return outputs
-
-    traced = trace(Tied(), (torch.tensor([[1, 2, 3]]),))
-
-    assert traced.shape.names == ("head",)
-
-
-def test_attention_in_a_list_of_modules_stays_in_float() -> None:
-    class Block(nn.Sequential):
-        def forward(self, inputs: Tensor) -> Tensor:
-            for layer in self:
-                inputs = layer(inputs)
-            return functional.scaled_dot_product_attention(inputs, inputs, inputs)
-
-    model = Block(nn.Linear(8, 8), nn.Linear(8, 8)).eval()
-    sample = noise(1, 5, 8)
-    with torch.no_grad():
-        before = model(sample)
-
-    traced = trace(model, (sample,))
-
-    assert traced.shape.names == ("0", "1")
-    assert traced.floats == ("model: scaled_dot_product_attention",)
-    with torch.no_grad():
-        assert torch.equal(traced.model(sample), before)

@@ -22,19 +22,24 @@ _LIMITS = Limits(silence_s=60, memory_mib=600)
 _NAN = "lambda: nn.Sequential(nn.Linear(6, 3), type('Sick', (nn.Module,), "
 _NAN += "{'forward': lambda self, x: x / 0})())"
 _WRONG = {
-    "model-raises": (workload_named("bad", model="lambda: 1 / 0"), "ZeroDivisionError"),
-    "no-layers": (workload_named("bad", model="nn.ReLU"), "at least one nn.Linear"),
-    "wrong-shapes": (workload_named("bad", calibration="[INPUTS[:, :5]]"), "6"),
-    "wrong-part": (workload_named("bad", search="[]"), "search must be a sequence"),
-    "wrong-metric": (workload_named("bad", metric="'accuracy'"), "unknown metric 'accuracy'"),
+    "model-raises": ({"model": "lambda: 1 / 0"}, "ZeroDivisionError"),
+    "no-layers": ({"model": "nn.ReLU"}, "at least one nn.Linear"),
+    "wrong-shapes": ({"calibration": "[INPUTS[:, :5]]"}, "6"),
+    "wrong-part": ({"search": "[]"}, "search must be a sequence"),
+    "wrong-metric": ({"metric": "'accuracy'"}, "unknown metric 'accuracy'"),
 }
 _UNFIT = {
-    "nan": (workload_named("bad", model=_NAN), "search batch 0: layer '1' returns what is not"),
-    "labels": (workload_named("bad", search="[(INPUTS, LABELS + 7)]"), "targets must be classes"),
-    "fit-raises": (workload_named("bad", fit="lambda model: 1 / 0"), "ZeroDivisionError"),
-    "fit-dies": (
-        "import os\n" + workload_named("bad", fit="lambda model: os._exit(3)"),
-        "its process ended with status 3",
+    "nan": ({"model": _NAN}, "search batch 0: layer '1' returns what is not"),
+    "labels": ({"search": "[(INPUTS, LABELS + 7)]"}, "targets must be classes"),
+    "fit-raises": ({"fit": "lambda model: 1 / 0"}, "ZeroDivisionError"),
+    "fit-dies": ({"fit": "lambda model: os._exit(3)"}, "its process ended with status 3"),
+}
+_SICK = {
+    "folder": ("params = {'folder': FOLDER}", "must be plain JSON data: .*PosixPath"),
+    "rate": ("params = {'rate': float('nan')}", "must be plain JSON data"),
+    "metrics": (
+        "metrics = (5,)",
+        "workload 'metrics' cannot be described:\n  metrics.0: .*string, got 5",
     ),
 }
 
@@ -42,6 +47,31 @@ _UNFIT = {
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(described, "_MEMORY", Memory())
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Memory]:
+    """A file of a workload for each fault, and what is known of it: its names are asked once."""
+    faults = {**_WRONG, **_UNFIT}
+    code = [workload_named(name, **changed) for name, (changed, _) in faults.items()]
+    code += [_sick(name, changed) for name, (changed, _) in _SICK.items()]
+    own = "import os\nfrom evaluators.workloads.own import OwnNetwork\n"
+    path = tmp_path_factory.mktemp("faulty") / "my.py"
+    return write_plugin(path, GOOD, own, *code), Memory()
+
+
+def _sick(name: str, changed: str) -> str:
+    """Return code that registers a network that tells something odd of itself."""
+    code = f"@workload({name!r})\ndef sick(params, places):\n"
+    code += f"    made = OwnNetwork({name!r}, definition(), params={{}}, cache=None, source='')\n"
+    return code + f"    made.{changed}\n    return made\n"
+
+
+@pytest.fixture
+def faults(faulty: tuple[Path, Memory], monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    path, memory = faulty
+    monkeypatch.setattr(described, "_MEMORY", memory)
+    return _plugins(path.parent, path)
 
 
 def _plugins(home: Path, *files: Path, limits: Limits = _LIMITS) -> Plugins:
@@ -132,23 +162,19 @@ def test_bad_workload_is_listed_beside_a_good_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", sorted(_WRONG))
-def test_what_cannot_be_described_names_the_workload(order: str, tmp_path: Path) -> None:
-    code, message = _WRONG[order]
-    plugins = _plugins(tmp_path, write_plugin(tmp_path / "my.py", GOOD, code))
-
-    with pytest.raises(DseError, match=f"workload 'bad': .*{message}"):
-        plugins.find("bad", {})
+@pytest.mark.parametrize("name", sorted(_WRONG))
+def test_what_cannot_be_described_names_the_workload(name: str, faults: Plugins) -> None:
+    with pytest.raises(DseError, match=f"workload '{name}': .*{_WRONG[name][1]}"):
+        faults.find(name, {})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", sorted(_UNFIT))
-def test_what_cannot_be_prepared_names_the_workload(order: str, tmp_path: Path) -> None:
-    code, message = _UNFIT[order]
-    plugins = _plugins(tmp_path, write_plugin(tmp_path / "my.py", GOOD, code))
+@pytest.mark.parametrize("name", sorted(_UNFIT))
+def test_what_cannot_be_prepared_names_the_workload(name: str, faults: Plugins) -> None:
+    found = _found(faults, name)
 
-    with pytest.raises(EvaluationError, match=f"workload 'bad': .*{message}"):
-        _found(plugins, "bad").prepare(silent)
+    with pytest.raises(EvaluationError, match=f"workload '{name}': .*{_UNFIT[name][1]}"):
+        found.prepare(silent)
 
 
 @pytest.mark.slow
@@ -222,25 +248,10 @@ def test_enums_of_a_plugin_come_as_plain_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ("params = {'folder': FOLDER}", "must be plain JSON data: .*PosixPath"),
-        ("params = {'rate': float('nan')}", "must be plain JSON data"),
-        ("metrics = (5,)", "workload 'sick' cannot be described:\n  metrics.0: .*string, got 5"),
-    ],
-)
-def test_network_that_tells_no_plain_data_of_itself_is_refused(
-    changed: str, message: str, tmp_path: Path
-) -> None:
-    code = "from evaluators.workloads.own import OwnNetwork\n"
-    code += "@workload('sick')\ndef sick(params, places):\n"
-    code += "    made = OwnNetwork('sick', definition(), params={}, cache=None, source='')\n"
-    code += f"    made.{changed}\n    return made\n"
-    plugins = _plugins(tmp_path, write_plugin(tmp_path / "my.py", GOOD, code))
-
-    with pytest.raises(DseError, match=message):
-        plugins.find("sick", {})
+@pytest.mark.parametrize("name", sorted(_SICK))
+def test_network_that_tells_no_plain_data_of_itself_is_refused(name: str, faults: Plugins) -> None:
+    with pytest.raises(DseError, match=_SICK[name][1]):
+        faults.find(name, {})
 
 
 def test_name_of_two_files_is_refused(tmp_path: Path) -> None:

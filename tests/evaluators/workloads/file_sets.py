@@ -7,6 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from dse.ports import silent
+from evaluators.registry import Places
+from evaluators.workloads.files import Examined, FileWorkload
+from evaluators.workloads.reading import examine
+from evaluators.workloads.shelf import add_files
 from tests.evaluators.models.exports import export
 
 
@@ -31,3 +36,19 @@ def write_files(
 def options(given: Mapping[str, Path]) -> list[str]:
     """Return the files as options of the command."""
     return [text for part, path in given.items() for text in (f"--{part}", str(path))]
+
+
+def add(
+    places: Places,
+    given: dict[str, Path],
+    *,
+    name: str = "own",
+    metric: str = "top1-error",
+    replace: bool = False,
+) -> tuple[FileWorkload, Examined]:
+    splits = [part for part in given if part != "model"]
+
+    def examined(folder: Path, told: dict[str, str]) -> Examined:
+        return examine(name, folder, metric, splits, places, told, silent)
+
+    return add_files(name, given, metric=metric, replace=replace, places=places, examine=examined)
