@@ -18,7 +18,7 @@ _STEP = st.integers(1, 3)
 
 
 @st.composite
-def _convolutions(draw: st.DrawFn, dimensions: int) -> tuple[Tensor, Tensor, Window, int]:
+def convolutions(draw: st.DrawFn, dimensions: int) -> tuple[Tensor, Tensor, Window, int]:
     def each(one: st.SearchStrategy[int]) -> tuple[int, ...]:
         return tuple(draw(one) for _ in range(dimensions))
 
@@ -46,7 +46,7 @@ def _convolutions(draw: st.DrawFn, dimensions: int) -> tuple[Tensor, Tensor, Win
 @given(st.data())
 @settings(deadline=None, max_examples=150)
 def test_convolution_equals_the_integer_oracle(dimensions: int, data: st.DataObject) -> None:
-    inputs, weights, window, largest = data.draw(_convolutions(dimensions))
+    inputs, weights, window, largest = data.draw(convolutions(dimensions))
     dtype = exact_dtype(heaviest_column(weights) * largest)
 
     result = integer_convolution(inputs.to(dtype), weights.to(dtype), window)
