@@ -224,13 +224,14 @@ def _key_of(network: "Network") -> EvaluationKey:
 
 
 def _retraining_key_of(network: "Network") -> RetrainingKey:
-    return lambda choices, arithmetic, *, steps, seed: retraining_key(
+    return lambda choices, arithmetic, *, steps, seed, learn_exponents: retraining_key(
         workload=network.name,
         digest=network.digest,
         choices=choices,
         arithmetic=arithmetic,
         steps=steps,
         seed=seed,
+        learn_exponents=learn_exponents,
     )
 
 

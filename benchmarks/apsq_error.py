@@ -62,18 +62,19 @@ class Study:
         design, arithmetic = self._at(tile, bits, group)
         self._keep(_cell(tile, bits, group), design, arithmetic)
 
-    def retrained(self, tile: int, bits: int, group: Value) -> None:
-        cell = f"{_cell(tile, bits, group)} retrained"
+    def retrained(self, tile: int, bits: int, group: Value, *, learn: bool = False) -> None:
+        cell = f"{_cell(tile, bits, group)} {'learned' if learn else 'retrained'}"
         if cell in self.found:
             return
         design, arithmetic = self._at(tile, bits, group)
         task = Retraining(
-            key=f"{self.name}-{design.hash}-{tile}",
+            key=f"{self.name}-{design.hash}-{tile}-{learn}",
             choices=design.choices,
             arithmetic=arithmetic,
             steps=_STEPS,
             seed=_SEED,
             timeout_s=1e9,
+            learn_exponents=learn,
         )
         made = self._evaluator(task, silent)
         assert isinstance(made, Retrained)
@@ -127,18 +128,19 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path.home() / ".beacon-dse")
     parser.add_argument("--workloads", nargs="*", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--retrain", action="store_true")
+    parser.add_argument("--learn", action="store_true", help="retrain with learned exponents too")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     document: Document = json.loads(options.json.read_text()) if options.json.exists() else {}
     for name in options.workloads:
         study = Study(name, options.home, document.setdefault(name, {}))
-        for _ in _work(study, options.retrain):
+        for _ in _work(study, retrain=options.retrain, learn=options.learn):
             options.json.write_text(json.dumps(document, indent=1) + "\n")
         print("\n".join(report(name, study.found)), flush=True)
 
 
-def _work(study: Study, retrain: bool) -> Iterator[None]:
+def _work(study: Study, *, retrain: bool, learn: bool) -> Iterator[None]:
     study.exact()
     yield
     for tile in TILES:
@@ -148,6 +150,9 @@ def _work(study: Study, retrain: bool) -> Iterator[None]:
                 yield
     for cell in _RETRAINED if retrain and study.trains else ():
         study.retrained(*cell)
+        yield
+    for cell in _RETRAINED if learn and study.trains else ():
+        study.retrained(*cell, learn=True)
         yield
 
 
@@ -168,12 +173,13 @@ def report(name: str, found: Mapping[str, Figures]) -> Iterator[str]:
     retrained = [cell for cell in found if cell.endswith(" retrained")]
     if retrained:
         yield f"After {_STEPS} steps of retraining:\n"
-        yield "| tile | bits | group | before | after |"
-        yield "|---|---|---|---|---|"
+        yield "| tile | bits | group | before | after | with learned exponents |"
+        yield "|---|---|---|---|---|---|"
         for cell in retrained:
             place = cell.removesuffix(" retrained")
-            before = _figures(found[place])
-            yield f"| {place.replace('/', ' | ')} | {before} | {_figures(found[cell])} |"
+            figures = (found[place], found[cell], found.get(f"{place} learned"))
+            cells = " | ".join("–" if one is None else _figures(one) for one in figures)
+            yield f"| {place.replace('/', ' | ')} | {cells} |"
         yield ""
 
 

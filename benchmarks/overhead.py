@@ -120,7 +120,14 @@ def key(
     return content_hash([told, split])
 
 
-def never(choices: Choices, arithmetic: Mapping[str, object], *, steps: int, seed: int) -> str:
+def never(
+    choices: Choices,
+    arithmetic: Mapping[str, object],
+    *,
+    steps: int,
+    seed: int,
+    learn_exponents: bool,
+) -> str:
     raise AssertionError("nothing is retrained here")
 
 

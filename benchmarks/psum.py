@@ -8,6 +8,10 @@ network pays on either side: rounding float activations to int8 codes, and scali
 float32.
 
     python -m benchmarks.psum --json psum.json
+    python -m benchmarks.psum --network --home ~/.beacon-dse
+
+The second measures a whole evaluation of `minilm-similarity` (8-bit operands and sums everywhere,
+tile 32) against a pass of the float network.
 """
 
 import argparse
@@ -21,10 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dse.design import Value
+from dse.ports import silent
+from dse.tasks import Request
 from evaluators.arithmetic.psum import NATIVE_AVX2, NATIVE_VNNI, TORCH, prepare_psum
 from evaluators.arithmetic.psum_maxima import PsumMaxima, calibrate_exponents
 from evaluators.arithmetic.psum_native import proven_kernel
 from evaluators.arithmetic.psum_plan import PsumPlan
+from evaluators.registry import Places
+from evaluators.tasks import make_evaluator
 
 _M, _K, _N = 1024, 768, 768
 _TILES, _GROUPS = (64, 32, 8), (1, 2, 4)
@@ -64,8 +73,13 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--network", action="store_true")
+    parser.add_argument("--home", type=Path, default=Path.home() / ".beacon-dse")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.network:
+        _network(options.home, max(1, options.repeats // 5))
+        return
     operands = Operands()
     base_ms = float(np.median([_cpu_s(operands.base) for _ in range(options.repeats)])) * 1e3
     print(f"float32 product {_M} x {_K} x {_N}: {base_ms:.2f} ms of CPU time; torch")
@@ -85,6 +99,36 @@ def main() -> None:
     if options.json is not None:
         document = {"float_ms": base_ms, "torch": torch.__version__, "rows": rows}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _network(home: Path, repeats: int) -> None:
+    evaluator = make_evaluator("minilm-similarity", {}, Places(home=home), home / "scratch")
+    layers = evaluator.network.shape.names
+    tiled: dict[str, int | str] = {"tile": 32, "dataflow": "ws"}
+    values = {**evaluator.network.defaults, "w_bits": 8, "a_bits": 8}
+
+    def request(**more: Value) -> Request:
+        choices = {knob: dict.fromkeys(layers, v) for knob, v in {**values, **more}.items()}
+        arithmetic = dict.fromkeys(layers, tiled) if more else {}
+        return Request(
+            key="", choices=choices, arithmetic=arithmetic, split="search", timeout_s=1e9
+        )
+
+    plain = Request(key="", choices=None, arithmetic={}, split="search", timeout_s=1e9)
+    tried = {"exact sums": request()} | {
+        f"8-bit sums, group {group}": request(psum_bits=8, psum_group=group)
+        for group in (1, 4, "all")
+    }
+    print("minilm-similarity, search split: median CPU time over the float network's beside it")
+    for name, one in tried.items():
+        evaluator(one, silent)  # calibrates, packs
+        ratios = []
+        for _ in range(repeats):
+            before = _cpu_s(partial(evaluator, plain, silent))
+            spent = _cpu_s(partial(evaluator, one, silent))
+            after = _cpu_s(partial(evaluator, plain, silent))
+            ratios.append(2 * spent / (before + after))
+        print(f"{name:>24} {np.median(ratios):.2f}", flush=True)
 
 
 def _row(operands: Operands, name: str, tile: int, position: int, repeats: int) -> Row:

@@ -161,12 +161,19 @@ class Judging:
         rules, seed = self._problem.spec.beacons, self._problem.spec.search.seed
         arithmetic = self._problem.arithmetic(design)
         return Retraining(
-            key=self._key(design.choices, arithmetic, steps=rules.steps, seed=seed),
+            key=self._key(
+                design.choices,
+                arithmetic,
+                steps=rules.steps,
+                seed=seed,
+                learn_exponents=rules.learn_exponents,
+            ),
             choices=design.choices,
             arithmetic=arithmetic,
             steps=rules.steps,
             seed=seed,
             timeout_s=rules.timeout_s,
+            learn_exponents=rules.learn_exponents,
         )
 
     def _run(self, retrainings: Sequence[Retraining], looks: Sequence[_Look]) -> Results:

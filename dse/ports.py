@@ -329,4 +329,5 @@ class RetrainingKey(Protocol):
         *,
         steps: int,
         seed: int,
+        learn_exponents: bool,
     ) -> str: ...

@@ -180,6 +180,11 @@ class Beacons(_Part):
         default=1, description="on how many of the nearest beacons a design is run"
     )
     steps: Annotated[Count, Field(ge=1, le=1_000_000)] = 150
+    learn_exponents: bool = Field(
+        default=False,
+        description="exponents of partial sums are learned with the weights; else they follow the "
+        "largest sums",
+    )
     timeout_s: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] = Field(
         default=3600.0, description="of one retraining"
     )
@@ -241,6 +246,8 @@ class JobSpec(_Part):
         told = self.model_dump(mode="json", exclude={"name", "priority", "evaluation"})
         if not self.beacons.enabled:
             told["beacons"] = {"enabled": False}
+        elif not self.beacons.learn_exponents:
+            del told["beacons"]["learn_exponents"]  # older searches have the same name
         return content_hash(told)
 
 

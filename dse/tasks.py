@@ -50,6 +50,7 @@ class Retraining:
         steps: batches.
         seed: of the order of batches and of all noise.
         timeout_s: seconds after which the pool gives up.
+        learn_exponents: exponents of partial sums are learned with the weights.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Retraining:
     steps: int
     seed: int
     timeout_s: float
+    learn_exponents: bool = False
 
 
 Task = Request | Retraining

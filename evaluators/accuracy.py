@@ -147,6 +147,7 @@ class AccuracyEvaluator:
             calibration=self._network.calibration,
             ranges=found.ranges,
             kept=self._kept(digest),
+            learned=found.learned,
         )
 
 

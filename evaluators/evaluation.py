@@ -62,20 +62,20 @@ def retraining_key(
     arithmetic: Mapping[str, Mapping[str, int | str]],
     steps: int,
     seed: int,
+    learn_exponents: bool = False,
 ) -> str:
     """Return the content key of a retraining; arguments as of `evaluation_key`."""
-    return content_hash(
-        {
-            "retraining": RETRAINING_VERSION,
-            "torch": _torch_version(),
-            "workload": workload,
-            "network": digest,
-            "design": Design(choices).hash,
-            "arithmetic": {layer: dict(said) for layer, said in arithmetic.items() if said},
-            "steps": steps,
-            "seed": seed,
-        }
-    )
+    told = {
+        "retraining": RETRAINING_VERSION,
+        "torch": _torch_version(),
+        "workload": workload,
+        "network": digest,
+        "design": Design(choices).hash,
+        "arithmetic": {layer: dict(said) for layer, said in arithmetic.items() if said},
+        "steps": steps,
+        "seed": seed,
+    }
+    return content_hash(told | {"learn_exponents": True} if learn_exponents else told)
 
 
 def finite_metrics(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -13,8 +13,8 @@ Where a layer has `sums`, the sum of its products is not kept whole but stored b
 
 At t = 0, group, 2 group, … and at the last tile, sum is all that is stored and the tile's product,
 e = sum_exponents[t], and the code takes the place of all that is stored; elsewhere sum is the
-tile's product alone, e = tile_exponents[t], and the code is stored beside the others. The reduction
-of a convolution is ordered by (channel tile, place in the kernel, channel in the tile).
+tile's product alone, e = tile_exponents[t], and the code is stored beside the others. The
+reduction of a convolution is ordered by (channel tile, place in the kernel, channel in the tile).
 """
 
 import json

@@ -5,7 +5,7 @@ gradients (BinaryConnect style, as MOHAQ, arXiv 2108.01192, retrains its beacons
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -27,16 +27,20 @@ from evaluators.network import Batch, Lessons, Trainable
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
 from evaluators.quantizers.behind import quantized_at, ranges_behind
 from evaluators.quantizers.layers import QuantizedModel
+from evaluators.quantizers.learned_sums import Learned, whole
 from evaluators.quantizers.requests import read_schemes
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.straight_through import ShadowModel
-from evaluators.quantizers.tensor_range import FrozenRange, TensorRange
+from evaluators.quantizers.tensor_range import TensorRange
 
 _LABEL = "retraining"
+_PREFIX = "exponents of "  # no module path has a blank
 # Behind 2-bit inputs the float run's ranges are far off (docs/decisions/0005-beacons.md).
 _ROUNDS, _ROUNDS_IN_TRAINING = 2, 1
 # What is kept must be what was measured: a look takes as many samples as the file's ranges.
 _SAMPLES, _SAMPLES_IN_TRAINING = 24, 16
+# Adam moves a parameter by its rate, and a logarithm must move by halves to be another exponent.
+_FASTER = 10
 _BATCH_DRAW = 20
 
 State = Mapping[str, Tensor]
@@ -84,10 +88,8 @@ class Retrainer:
         while run.step < task.steps:
             run.advance()
             self._checkpoints.save(task.key, run.checkpoint())
-        state, ranges, step = run.found()
-        document = dump_beacon(
-            BeaconWeights(state=state, ranges=ranges, about=self._about(task, step))
-        )
+        weights, step = run.found(self._about)
+        document = dump_beacon(weights)
         retrained = Retrained(
             digest=self._vault.write(document),
             size=len(document),
@@ -135,7 +137,7 @@ class _Run:
         self._schemes = schemes
         self._progress = progress
         self._model = network.model()
-        self._shadow = ShadowModel(self._model, schemes)
+        self._shadow = ShadowModel(self._model, schemes, learn=task.learn_exponents)
         self._course = Course(
             steps=task.steps,
             learning_rate=lessons.learning_rate,
@@ -145,6 +147,8 @@ class _Run:
         self._noise = torch.Generator().manual_seed(task.seed)
         self._batches = self._drawn()
         self._adam = torch.optim.Adam(self._model.parameters(), lr=lessons.learning_rate)
+        if self._logarithms:
+            self._adam.add_param_group({"params": list(self._logarithms.values())})
         self.step = 0
         self.curve: list[CurvePoint] = []
         self._best: _Best | None = None
@@ -165,11 +169,19 @@ class _Run:
             self._tell()
         self._look(total / (end - begun))
 
-    def found(self) -> tuple[State, dict[str, FrozenRange], int]:
+    def found(
+        self, about: Callable[[Retraining, int], dict[str, object]]
+    ) -> tuple[BeaconWeights, int]:
         """Return the best weights with their input ranges, and the step they are of."""
         best = self._seen()
         ranges = best.ranges or self.ranges(best.state, rounds=_ROUNDS, samples=_SAMPLES)
-        return best.state, {layer: one.freeze() for layer, one in ranges.items()}, best.step
+        weights = BeaconWeights(
+            state=_weights(best.state),
+            ranges={layer: one.freeze() for layer, one in ranges.items()},
+            about=about(self._task, best.step),
+            learned=self._learned(best.state),
+        )
+        return weights, best.step
 
     def checkpoint(self) -> Checkpoint:
         best = self._seen()
@@ -178,14 +190,16 @@ class _Run:
             curve=list(self.curve),
             best_step=best.step,
             best=best.state,
-            model=_copy(self._model),
+            model=self._state(),
             adam=self._adam.state_dict()["state"],
             noise=self._noise.get_state(),
         )
 
     def resume(self, stored: Checkpoint) -> None:
         """Go on where a checkpoint stands."""
-        self._model.load_state_dict(stored.model)
+        self._model.load_state_dict(_weights(stored.model))
+        for name, logarithms in self._logarithms.items():
+            logarithms.data = stored.model[name].clone()
         groups = self._adam.state_dict()["param_groups"]
         self._adam.load_state_dict({"state": stored.adam, "param_groups": groups})
         self._noise.set_state(stored.noise)
@@ -204,6 +218,7 @@ class _Run:
             self._schemes,
             self._network.calibration()[:samples],
             rounds=rounds,
+            learned=self._learned(state),
         )
 
     def _tell(self) -> None:
@@ -218,13 +233,29 @@ class _Run:
     def _holding(self, state: State) -> nn.Module:
         self._tell()
         model = self._network.model()
-        model.load_state_dict(state)
+        model.load_state_dict(_weights(state))
         return model
+
+    @property
+    def _logarithms(self) -> dict[str, nn.Parameter]:
+        return {_PREFIX + layer: one.log2 for layer, one in self._shadow.exponents.items()}
+
+    def _state(self) -> State:
+        """Return what is trained, as it is: the network's state and learned exponents."""
+        learned = {name: one.detach().clone() for name, one in self._logarithms.items()}
+        return {**_copy(self._model), **learned}
+
+    def _learned(self, state: State) -> dict[str, Learned]:
+        return {
+            layer: Learned(scheme=self._schemes[layer], exponents=whole(state[_PREFIX + layer]))
+            for layer in self._shadow.exponents
+            if not bool(state[_PREFIX + layer].isnan().any())
+        }
 
     def _look(self, loss: float | None) -> None:
         """Measure the weights as they are, in the arithmetic that counts; keep them if they are
         the best so far."""
-        state = _copy(self._model)
+        state = self._state()
         ranges = self.ranges(state, rounds=_ROUNDS, samples=_SAMPLES)
         with torch.no_grad():
             exact = self._quantized(state, ranges)
@@ -242,7 +273,7 @@ class _Run:
             self._fit_inputs()
 
     def _fit_inputs(self) -> None:
-        state = _copy(self._model)
+        state = self._state()
         ranges = self.ranges(state, rounds=_ROUNDS_IN_TRAINING, samples=_SAMPLES_IN_TRAINING)
         self._shadow.fit_inputs(ranges)
         if any(scheme.sums is not None for scheme in self._schemes.values()):
@@ -252,10 +283,12 @@ class _Run:
     def _quantized(self, state: State, ranges: Mapping[str, TensorRange]) -> QuantizedModel:
         # all samples give the units of sums, as they will when the weights are used
         samples = self._network.calibration()
-        return quantized_at(self._holding(state), self._schemes, ranges, samples)
+        learned = self._learned(state)
+        return quantized_at(self._holding(state), self._schemes, ranges, samples, learned)
 
     def _take(self, step: int) -> float:
-        self._adam.param_groups[0]["lr"] = self._course.rate(step)
+        for group, faster in zip(self._adam.param_groups, (1, _FASTER), strict=False):
+            group["lr"] = self._course.rate(step) * faster
         self._adam.zero_grad(set_to_none=True)
         loss = self._lessons.loss(self._model, next(self._batches), self._noise)
         value = float(loss.detach())
@@ -274,3 +307,11 @@ class _Run:
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _weights(state: State) -> State:
+    return {name: tensor for name, tensor in state.items() if not _is_learned(name)}
+
+
+def _is_learned(name: str) -> bool:
+    return name.startswith(_PREFIX)

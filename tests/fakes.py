@@ -220,8 +220,9 @@ def fake_retraining_key(
     *,
     steps: int,
     seed: int,
+    learn_exponents: bool,
 ) -> str:
-    return content_hash(["retraining", Design(choices).hash, steps, seed])
+    return content_hash(["retraining", Design(choices).hash, steps, seed, learn_exponents])
 
 
 class FakeVault:

@@ -8,6 +8,7 @@ from evaluators.arithmetic.matmul import MatMul
 from evaluators.quantizers.calibration import Samples, input_ranges
 from evaluators.quantizers.dynamic import DynamicOperands, DynamicProduct
 from evaluators.quantizers.kinds import find_product, second
+from evaluators.quantizers.learned_sums import Learned
 from evaluators.quantizers.partial_sums import Summation
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.sum_calibration import KeptMaxima, SumCalibration
@@ -36,6 +37,7 @@ class QuantizedModel:
         ranges: Ranges | None = None,
         recall: Recall | None = None,
         kept: KeptMaxima | None = None,
+        learned: Mapping[str, Learned] | None = None,
     ) -> None:
         """Take hold of the layers.
 
@@ -47,6 +49,7 @@ class QuantizedModel:
                 float network on the calibration samples.
             recall: where the latter may be kept from process to process.
             kept: where the largest sums may be.
+            learned: exponents that hold at a layer's scheme instead of calibrated ones.
 
         Raises:
             EvaluationError: a layer that is no product of the model.
@@ -55,6 +58,7 @@ class QuantizedModel:
         self._layers = {layer: _product(model, layer) for layer in layers}
         self._calibration = calibration
         self._sums = SumCalibration(model, self._layers, calibration, kept)
+        self._learned = learned or {}
         self._ranges = ranges
         self._recall = recall
 
@@ -90,6 +94,10 @@ class QuantizedModel:
             for name, scheme in schemes.items()
             if scheme.sums is not None and self._layers[name].stores(scheme.sums.tile)
         }
+        for name, learned in self._learned.items():
+            if name in storing and schemes[name] == learned.scheme:
+                self._store(name, learned.summation)
+                del storing[name]
         if not storing:
             return
         layers = {name: self._layers[name] for name in storing}

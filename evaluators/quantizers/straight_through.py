@@ -10,6 +10,7 @@ from evaluators.arithmetic.matmul import MatMul
 from evaluators.quantizers.grid import ChannelGrid, Grid
 from evaluators.quantizers.kinds import Weighted, find_product, form_of, interpose, second
 from evaluators.quantizers.layers import Ranges
+from evaluators.quantizers.learned_sums import LearnedExponents
 from evaluators.quantizers.partial_sums import (
     Summation,
     SummedProduct,
@@ -18,6 +19,7 @@ from evaluators.quantizers.partial_sums import (
 )
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.tensor_range import weight_grid
+from evaluators.quantizers.weighted import stores
 
 
 @final
@@ -27,16 +29,25 @@ class ShadowModel:
     The weights themselves, the shadow weights, stay in float (BinaryConnect: Courbariaux et al.
     2015, arXiv 1511.00363, as MOHAQ retrains). The model is changed in place; its parameters keep
     their names.
+
+    Attributes:
+        exponents: layer -> the exponents of its partial sums that are learned.
     """
 
-    def __init__(self, model: nn.Module, schemes: Mapping[str, Scheme]) -> None:
+    def __init__(
+        self, model: nn.Module, schemes: Mapping[str, Scheme], *, learn: bool = False
+    ) -> None:
         """Take hold of the layers.
+
+        Args:
+            learn: exponents of partial sums are learned, those of products with weights.
 
         Raises:
             EvaluationError: a layer that is no product of the model.
         """
         self.model = model
         self._layers = {name: _shadow(model, name, at) for name, at in schemes.items()}
+        self.exponents = self._learnable() if learn else {}
 
     def fit_weights(self) -> None:
         """Fit the thresholds of the weights as they are now."""
@@ -58,9 +69,20 @@ class ShadowModel:
 
     def fit_sums(self, summations: Mapping[str, Summation | None]) -> None:
         """Set how the layers store their partial sums; None: sums are exact. Of no effect where a
-        grid is None."""
+        grid is None. Exponents that are learned only begin there."""
         for name, summation in summations.items():
             self._layers[name].summation = summation
+            learned = self.exponents.get(name)
+            if learned is not None and summation is not None and not learned.begun:
+                learned.begin(summation)
+
+    def _learnable(self) -> dict[str, LearnedExponents]:
+        found = {}
+        for name, layer in self._layers.items():
+            sums = layer.scheme.sums
+            if isinstance(layer, ShadowWeighted) and sums is not None and layer.stores(sums.tile):
+                layer.learned = found[name] = LearnedExponents(layer.k, sums)
+        return found
 
 
 @final
@@ -70,16 +92,27 @@ class ShadowWeighted:
 
     Attributes:
         summation: how partial sums are stored; None: sums are exact.
+        learned: the exponents, where they are learned.
     """
 
     def __init__(self, module: Weighted, scheme: Scheme) -> None:
         self.scheme = scheme
         self.inputs: Grid | None = None
         self.summation: Summation | None = None
+        self.learned: LearnedExponents | None = None
         self._weight: Grid | ChannelGrid | None = None
         self._module = module
         self._form = form_of(module)
         interpose(module, self._forward)
+
+    @property
+    def k(self) -> int:
+        """Length of the reduction."""
+        return self._module.weight[0].numel()
+
+    def stores(self, tile: int) -> bool:
+        """As `evaluators.quantizers.weighted.WeightedProduct.stores`."""
+        return stores(self._module, tile)
 
     def fit_weight(self) -> None:
         """Fit the thresholds of the weight as it is now."""
@@ -96,7 +129,12 @@ class ShadowWeighted:
         if self.summation is None or self.inputs is None or self._weight is None:
             return self._form.real(seen, weight, bias)
         exact = self._form.real(seen, weight, None)
-        real = pass_through(exact, self._summed(input, self.inputs, self._weight, self.summation))
+        if self.learned is None:
+            found = self._summed(input, self.inputs, self._weight, self.summation)
+            real = pass_through(exact, found)
+        else:
+            found = self._learned(input, self.inputs, self._weight, self.learned)
+            real = pass_through(exact, found) + (found - found.detach()).to(exact.dtype)
         return real if bias is None else real + bias.reshape(-1, *(1,) * (weight.dim() - 2))
 
     @torch.no_grad()
@@ -107,6 +145,30 @@ class ShadowWeighted:
         summed = SummedProduct(self._form, weights, summation.sums.tile)
         product = summed(*stored(input, inputs), summation)
         return product * inputs.step * summed.along(steps_of(grid))
+
+    def _learned(
+        self,
+        input: Tensor,
+        inputs: Grid,
+        grid: Grid | ChannelGrid,
+        learned: LearnedExponents,
+    ) -> Tensor:
+        with torch.no_grad():
+            codes = inputs.codes(input)
+            weights = grid.codes(self._module.weight)
+        tile = learned.tile
+        columns = self._form.weight_rows(weights, tile)
+        parts = []
+        for rows in self._form.input_rows(codes, weights, tile, 0):
+            products = [
+                learned.product(rows[..., group, :].reshape(-1, rows.shape[-1]), w)
+                for group, w in enumerate(columns)
+            ]
+            parts.append(torch.cat(products, dim=1).reshape(*rows.shape[:-2], -1))
+        product = self._form.outputs(torch.cat(parts), codes)
+        steps = steps_of(grid)
+        along = steps.reshape(-1, *(1,) * (weights.dim() - 2)) if steps.dim() else steps
+        return product * inputs.step * along
 
 
 @final

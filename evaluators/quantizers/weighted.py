@@ -92,6 +92,14 @@ def not_finite(operand: str) -> EvaluationError:
     return EvaluationError(f"input of layer {operand!r} must be finite, got NaN or infinity")
 
 
+def stores(module: Weighted, tile: int) -> bool:
+    """Tell whether sums of tiles of this length are stored: not if one tile holds the whole
+    reduction, nor of a depthwise convolution, whose window an array sums inside."""
+    weight = module.weight
+    depthwise = not isinstance(module, nn.Linear) and module.groups > 1 and weight.shape[1] == 1
+    return not depthwise and weight[0].numel() > tile
+
+
 @final
 class WeightedProduct:
     """An `nn.Linear`, `nn.Conv1d` or `nn.Conv2d` on integer codes; in float while `operands` is
@@ -116,13 +124,8 @@ class WeightedProduct:
         self.take(self._codes(scheme.weights, scheme.by_channel), inputs)
 
     def stores(self, tile: int) -> bool:
-        """Tell whether sums of tiles of this length are stored: not if one tile holds the whole
-        reduction, nor of a depthwise convolution, whose window an array sums inside."""
-        weight = self._module.weight
-        depthwise = not isinstance(self._module, nn.Linear) and (
-            self._module.groups > 1 and weight.shape[1] == 1
-        )
-        return not depthwise and weight[0].numel() > tile
+        """Tell whether sums of tiles of this length are stored; see `stores`."""
+        return stores(self._module, tile)
 
     def look(self, tile: int) -> Look:
         """Return what finds the largest sums at the grids that the product stands at."""
