@@ -19,7 +19,7 @@ from dse.ports import FloatArray, IntArray
 from evaluators.hardware.accesses import Array, Dataflow
 from evaluators.hardware.choices import accepted_indices, as_choices
 from evaluators.hardware.psum_accelerator import PsumAccelerator, psum_accelerator
-from evaluators.hardware.zigzag_process import LayerRequest, the_process, zigzag_account
+from evaluators.hardware.zigzag_process import LayerRequest, zigzag_account
 
 _METRICS: Final = ("memory_mib", "energy_uj", "latency_cycles")
 _TENSORS: Final = ("weight", "input", "output")
@@ -119,17 +119,14 @@ class Zigzag:
         self, shape: NetworkShape, at: Mapping[str, IntArray]
     ) -> list[dict[str, float | str]]:
         place = {name: i for i, name in enumerate(shape.names)}
-        try:
-            return [
-                self._row(
-                    layer,
-                    {knob: int(found[i]) for knob, found in at.items()},
-                    max(int(at["a_bits"][place[c]]) for c in layer.consumers or (layer.name,)),
-                )
-                for i, layer in enumerate(shape.layers)
-            ]
-        finally:
-            the_process().close()
+        return [
+            self._row(
+                layer,
+                {knob: int(found[i]) for knob, found in at.items()},
+                max(int(at["a_bits"][place[c]]) for c in layer.consumers or (layer.name,)),
+            )
+            for i, layer in enumerate(shape.layers)
+        ]
 
     def _row(self, layer: Layer, at: Mapping[str, int], output: int) -> dict[str, float | str]:
         values = {knob: KNOBS[knob].choices[index] for knob, index in at.items()}

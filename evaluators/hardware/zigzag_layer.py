@@ -9,8 +9,10 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import yaml
@@ -185,8 +187,16 @@ def _answer(line: str) -> dict[str, object]:
         return {"failed": f"{type(error).__name__}: {told:.300}"}
 
 
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def main() -> None:
-    """Answer requests until standard input ends."""
+    """Answer requests until standard input ends, or the parent does."""
+    # a layer may take for ever, and standard input is read between two of them alone
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -1,5 +1,6 @@
 """ZigZag in a process of its own: asked for one layer at a time, within a time limit."""
 
+import atexit
 import json
 import subprocess
 import sys
@@ -7,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import IO, Final, final
 
 from dse.errors import EvaluationError
 from evaluators.hardware.accesses import Dataflow
 
 COMMAND: Final = (sys.executable, "-m", "evaluators.hardware.zigzag_layer")
+_IDLE_S: Final = 30.0
 
 
 @final
@@ -46,11 +48,17 @@ class LayerRequest:
 
 @final
 class ZigzagProcess:
-    """A process that answers requests, started when it is first needed and ended by `close`, by a
-    layer that takes too long, or by the end of its parent."""
+    """A process that answers requests, started when it is needed. It ends by `close`, by a layer
+    that takes too long, with its parent, or when nothing was asked for a while: it holds 200 MB.
 
-    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+    Args:
+        idle_s: seconds without a request after which it ends.
+    """
+
+    def __init__(self, command: Sequence[str] = COMMAND, *, idle_s: float = _IDLE_S) -> None:
         self._command = command
+        self._idle_s = idle_s
+        self._timer: Timer | None = None
         self._lock = Lock()
         self._child: subprocess.Popen[str] | None = None
         self._lines: SimpleQueue[str] = SimpleQueue()
@@ -79,6 +87,7 @@ class ZigzagProcess:
             if not line:
                 self._end()
                 raise EvaluationError("ZigZag's process has ended without an answer")
+            self._rest()
         return _figures(line)
 
     def close(self) -> None:
@@ -86,7 +95,14 @@ class ZigzagProcess:
         with self._lock:
             self._end()
 
+    def _rest(self) -> None:
+        self._timer = Timer(self._idle_s, self.close)
+        self._timer.daemon = True
+        self._timer.start()
+
     def _started(self) -> subprocess.Popen[str]:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._child is None:
             self._lines = SimpleQueue()
             self._child = subprocess.Popen(
@@ -102,6 +118,8 @@ class ZigzagProcess:
 
     def _end(self) -> None:
         child, self._child = self._child, None
+        if self._timer is not None:
+            self._timer.cancel()
         if child is None:
             return
         child.kill()
@@ -131,12 +149,15 @@ def _figures(line: str) -> dict[str, float]:
     return {name: float(value) for name, value in told["figures"].items()}
 
 
-@lru_cache(maxsize=1)
-def the_process() -> ZigzagProcess:
-    return ZigzagProcess()
-
-
 @lru_cache(maxsize=8192)
 def zigzag_account(request: LayerRequest, timeout_s: float) -> dict[str, float]:
-    """As `ZigzagProcess.ask`, each layer once; what went wrong is asked again."""
-    return the_process().ask(request, timeout_s=timeout_s)
+    """As `ZigzagProcess.ask` of one process for all, each layer once; what went wrong is asked
+    again."""
+    return _the_process().ask(request, timeout_s=timeout_s)
+
+
+@lru_cache(maxsize=1)
+def _the_process() -> ZigzagProcess:
+    process = ZigzagProcess()
+    atexit.register(process.close)
+    return process

@@ -1,9 +1,11 @@
 """Access counts against ZigZag's, and the platform that asks it. Without the extra these fail."""
 
 import sys
+import time
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 
 from dse.design import Design, Layer, NetworkShape, Value
@@ -98,6 +100,24 @@ def test_a_process_that_dies_says_so() -> None:
         with pytest.raises(EvaluationError, match="process has ended"):
             dies.ask(request("ws"), timeout_s=30)
     dies.close()
+
+
+def test_an_idle_process_ends_and_the_next_request_starts_another() -> None:
+    pids = (
+        "import json, os\n"
+        "while input(): print(json.dumps({'figures': {'cycles': os.getpid()}}), flush=True)"
+    )
+    idle = ZigzagProcess([sys.executable, "-c", pids], idle_s=0.2)
+    first = idle.ask(request("ws"), timeout_s=30)["cycles"]
+
+    for _ in range(100):
+        if not psutil.pid_exists(int(first)):
+            break
+        time.sleep(0.1)
+
+    assert not psutil.pid_exists(int(first))
+    assert idle.ask(request("ws"), timeout_s=30)["cycles"] != first
+    idle.close()
 
 
 def test_zigzag_that_is_not_installed_is_named_with_its_extra() -> None:
