@@ -31,6 +31,7 @@ from evaluators.registry import (
     file_names,
     make_known_workload,
     make_platform,
+    own_platform_names,
 )
 from storage.engine import make_engine, reading, upgrade
 from storage.jobs import UNFINISHED, create_job, find_unfinished
@@ -92,7 +93,12 @@ class RegistryCatalogue:
         return SpecError("; ".join([str(told), *reasons])) if reasons else told
 
     def platform(self, name: str, params: Mapping[str, object]) -> Platform:
-        return make_platform(name, params)
+        return make_platform(name, params, self._places)
+
+    @property
+    def own_platforms(self) -> list[str]:
+        """Platforms that were added as files or that installed packages bring, usable or not."""
+        return own_platform_names(self._places)
 
 
 def catalogue(settings: Settings) -> RegistryCatalogue:

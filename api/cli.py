@@ -44,7 +44,8 @@ def make_app() -> "typer.Typer":
     from api.commands.design import cost, evaluate
     from api.commands.export import export
     from api.commands.jobs import cancel, extend, front, jobs, pause, resume, submit, watch
-    from api.commands.listing import knobs, platforms
+    from api.commands.listing import knobs
+    from api.commands.platforms import platforms
     from api.commands.report import report
     from api.commands.run import run
     from api.commands.serve import serve, worker
@@ -58,11 +59,12 @@ def make_app() -> "typer.Typer":
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    local = (run, serve, worker, cost, evaluate, export, platforms, knobs, report)
+    local = (run, serve, worker, cost, evaluate, export, knobs, report)
     remote = (submit, watch, front, beacons, jobs, cancel, pause, resume, extend)
     for command in (*local, *remote):
         app.command()(command)
     app.add_typer(workloads, name="workloads")
+    app.add_typer(platforms, name="platforms")
     app.add_typer(database, name="db")
     return app
 

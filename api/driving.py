@@ -21,7 +21,7 @@ from dse.errors import (
     StoreUnavailableError,
 )
 from dse.ports import EvaluationKey, Pool, Progress, RetrainingKey, Workload
-from dse.problem import Problem
+from dse.problem import Problem, platform_digest
 from dse.search import Search
 from dse.spec import JobSpec, spec_from_data
 from evaluators.data.vault import Vault
@@ -31,6 +31,7 @@ from storage.engine import reading
 from storage.events import EventKind
 from storage.heart import Heart
 from storage.leases import Lease, release
+from storage.platforms import keep_platforms
 from storage.repositories import Jobs
 from storage.run_store import SqlRunStore
 from storage.tables import JobState
@@ -121,6 +122,8 @@ class Drive:
         if isinstance(workload, Described):
             workload = workload.within(most_mib)
         network = network_of(workload)
+        digests = {platform.name: platform_digest(platform) for platform in problem.platforms}
+        keep_platforms(self._engine, self._lease, digests)
         shared = problem.spec.evaluation.cache
         with closing(SqlRunStore(self._engine, self._lease, shared_cache=shared)) as store:
             watch = _Watch(heart, store, self._lease.job_id, self._progress)

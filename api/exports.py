@@ -13,7 +13,7 @@ from dse.design import Design, Evaluation
 from dse.errors import EvaluationError, SpecError, UnknownNameError, WeightsError
 from dse.measuring import BASE
 from dse.ports import Platform, Progress, Role, Workload
-from dse.problem import arithmetic
+from dse.problem import arithmetic, platform_digest
 from dse.spec import JobSpec, spec_from_data
 from evaluators.evaluation import evaluation_key
 from evaluators.pools.described import Described
@@ -34,11 +34,13 @@ class Found:
 
     Attributes:
         beacon: SHA-256 of the beacon weights that its error came from; None: the base weights.
+        platforms: name -> digest of what they were when the job began.
     """
 
     spec: JobSpec
     evaluation: Evaluation
     beacon: str | None
+    platforms: Mapping[str, str]
 
 
 def find_measured(settings: Settings, job: str, design: str) -> Found:
@@ -64,14 +66,19 @@ def find_measured(settings: Settings, job: str, design: str) -> Found:
         if evaluation.origin != BASE:
             number = int(evaluation.origin.rpartition(" ")[2])
             beacon = find_beacon(connection, row.id, number).digest
-        return Found(spec=spec_from_data(row.spec), evaluation=evaluation, beacon=beacon)
+        return Found(
+            spec=spec_from_data(row.spec),
+            evaluation=evaluation,
+            beacon=beacon,
+            platforms=row.platforms or {},
+        )
 
 
 def export(settings: Settings, found: Found, progress: Progress) -> "Files":
     """Return the files of a measured design.
 
     Raises:
-        EvaluationError: the network at hand is not the one that the design was measured on.
+        EvaluationError: network or platforms at hand are not those of the job.
         WeightsError: the beacon weights are missing or altered.
     """
     from evaluators.export import Provenance
@@ -95,6 +102,12 @@ def export(settings: Settings, found: Found, progress: Progress) -> "Files":
             f"design {design.hash} was measured on another network or by another release or "
             "torch than are here: an export would not give its error; run the search again"
         )
+    for platform in problem.platforms:
+        if found.platforms.get(platform.name) not in (None, platform_digest(platform)):
+            raise EvaluationError(
+                f"platform {platform.name!r} is another one than the job ran on: an export would "
+                "not tell the costs that were stored; put back its definition or run again"
+            )
     source = Provenance(
         workload=Named(name=network.name, params=dict(network.params)),
         network=network.digest,

@@ -1,12 +1,14 @@
 """What exists, as JSON items: workloads, platforms, knobs and metrics, for REST and commands."""
 
+from collections.abc import Mapping
+
 from api.bootstrap import RegistryCatalogue
 from api.documents import Json
-from dse.catalogue import Catalogue
 from dse.errors import DseError
 from dse.knobs import KNOBS
 from dse.metrics import METRICS
-from dse.ports import Workload
+from dse.ports import Platform, Workload
+from evaluators.hardware.own.platform import OwnPlatform
 from evaluators.registry import PLATFORMS, WORKLOADS
 
 
@@ -61,30 +63,49 @@ def _refused_item(name: str, reason: str | None) -> Json:
     }
 
 
-def platform_items(catalogue: Catalogue) -> list[Json]:
-    """List the platforms with their default parameters."""
-    items = []
-    for entry in PLATFORMS.values():
-        platform = catalogue.platform(entry.name, {})
-        items.append(
-            {
-                "name": entry.name,
-                "summary": entry.summary,
-                "knobs": {knob: list(values) for knob, values in platform.knobs.items()},
-                "metrics": list(platform.metrics),
-                "params": dict(platform.params),
-            }
-        )
+def platform_items(catalogue: RegistryCatalogue) -> list[Json]:
+    """List the platforms with their default parameters and constants; own ones that cannot be
+    used too: `summary` says why."""
+    items = [
+        _platform_item(entry.summary, catalogue.platform(entry.name, {}))
+        for entry in PLATFORMS.values()
+    ]
+    for name in catalogue.own_platforms:
+        try:
+            platform = catalogue.platform(name, {})
+            items.append(_platform_item(own_summary(platform), platform))
+        except DseError as error:
+            empty: Json = {"knobs": {}, "metrics": [], "params": {}, "constants": []}
+            items.append({"name": name, "summary": f"cannot be used: {error}", **empty})
     return items
 
 
-def constant_items(catalogue: Catalogue, platform: str) -> list[Json]:
-    """List a platform's constants: name, value, unit, source.
+def own_summary(platform: Platform) -> str:
+    """Say what its maker says of a platform."""
+    return platform.definition.summary if isinstance(platform, OwnPlatform) else ""
+
+
+def _platform_item(summary: str, platform: Platform) -> Json:
+    return {
+        "name": platform.name,
+        "summary": summary,
+        "knobs": {knob: list(values) for knob, values in platform.knobs.items()},
+        "metrics": list(platform.metrics),
+        "params": dict(platform.params),
+        "constants": platform.constants,
+    }
+
+
+def platform_item(catalogue: RegistryCatalogue, name: str, params: Mapping[str, object]) -> Json:
+    """Describe one platform, as `platform_items` does.
 
     Raises:
         UnknownNameError: no such platform.
+        SpecError: parameters it does not take, or a definition that cannot be used.
     """
-    return [dict(constant) for constant in catalogue.platform(platform, {}).constants]
+    platform = catalogue.platform(name, params)
+    entry = PLATFORMS.get(name)
+    return _platform_item(own_summary(platform) if entry is None else entry.summary, platform)
 
 
 def knob_items() -> list[Json]:

@@ -10,7 +10,7 @@ from dse.design import Evaluation
 from dse.errors import DseError, Interrupted
 from dse.pareto import hypervolume
 from dse.ports import Role
-from dse.problem import objectives
+from dse.problem import objectives, platform_digest
 from dse.spec import JobSpec, Reference, spec_from_data
 from storage.beacons import list_beacons
 from storage.engine import reading
@@ -20,7 +20,8 @@ from storage.repositories import Jobs, Results
 def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
     """Return what is stored of a job, in stable order.
 
-    A workload or platform that is gone leaves out what only it can tell, not the results.
+    A workload or platform that is gone, or a platform that is another one since, leaves out what
+    only it can tell, not the results.
     """
     with reading(engine) as connection:
         row, results = Jobs(connection).get(job_id), Results(connection)
@@ -45,7 +46,9 @@ def run_document(engine: Engine, job_id: str, catalogue: Catalogue) -> Document:
                 "networks_run": sum(e.measured for e in searched),
                 "feasible": sum(e.feasible for e in searched),
             },
-            "platforms": [_platform(named, catalogue) for named in spec.platforms],
+            "platforms": [
+                _platform(named, catalogue, row.platforms or {}) for named in spec.platforms
+            ],
             "workload": _workload(spec.workload, catalogue),
         },
         "spec": spec.model_dump(mode="json"),
@@ -68,11 +71,14 @@ def _workload(named: Reference, catalogue: Catalogue) -> Json:
     return {"name": named.name, "params": params, "macs": shape.macs, "weights": shape.weights}
 
 
-def _platform(named: Reference, catalogue: Catalogue) -> Json:
+def _platform(named: Reference, catalogue: Catalogue, begun: Mapping[str, str]) -> Json:
+    gone = {"name": named.name, "params": named.params, "constants": []}
     try:
         platform = catalogue.platform(named.name, named.params)
     except DseError:
-        return {"name": named.name, "params": named.params, "constants": []}
+        return gone
+    if begun.get(named.name, platform_digest(platform)) != platform_digest(platform):
+        return gone  # it is another one since
     params = dict(platform.params)
     return {"name": platform.name, "params": params, "constants": platform.constants}
 

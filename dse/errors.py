@@ -10,7 +10,7 @@ DseError
 │   └── StoreUnavailableError      the database is locked, full or away for now: try again
 ├── ConflictError                  what was asked of a job does not go with its state
 ├── DriftError                     a resumed run proposes other designs than the stored ones, or
-│                                  measures another network
+│                                  measures another network, or costs on another platform
 ├── EvaluationError                no design can be measured: the evaluator itself does not work
 └── Interrupted                    a stop was asked for; everything finished is stored
 """
@@ -83,6 +83,16 @@ class DriftError(DseError):
             f"{where} was measured on another network than workload and torch give here: what "
             "a job found must not be mixed; allowed: put back the network that the job began "
             "with, or start another job (clone this one, or give the spec another search.seed)"
+        )
+
+    @classmethod
+    def other_platform(cls, name: str) -> "DriftError":
+        """Return the error of costs that stem from another version of a platform."""
+        return cls(
+            f"platform {name!r} is another one than the job began with: costs of two versions "
+            "must not be mixed; allowed: put back the definition that the job began with "
+            "(`dse platforms add FILE --replace`), or start another job (clone this one, or "
+            "give the spec another search.seed)"
         )
 
 

@@ -66,17 +66,22 @@ METRICS: dict[str, Metric] = {
             name="speedup",
             unit="x",
             goal="max",
-            meaning="against 16-bit operands on the same accelerator; see the platform's mode",
+            meaning="against 16-bit operands, or the widest it takes, on the same accelerator; "
+            "see the platform's mode",
         ),
         Metric(name="energy_uj", unit="uJ", goal="min", meaning="energy of one inference"),
         Metric(
-            name="latency_cycles", unit="cycle", goal="min", meaning="duration of one inference"
+            name="latency_cycles",
+            unit="cycle",
+            goal="min",
+            meaning="duration of one inference, or of a batch where the platform has a batch",
         ),
         Metric(
             name="area_um2",
             unit="um2",
             goal="min",
-            meaning="area of an accelerator as wide as the widest operands of the design",
+            meaning="area of array and buffers; where the platform's array is made for a design, "
+            "as wide as its widest operands",
         ),
     )
 }

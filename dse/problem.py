@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dse.design import Choices, Design
+from dse.design import Choices, Design, content_hash
 from dse.errors import EvaluationError, SpecError
 from dse.metrics import METRICS
 from dse.ports import FloatArray, Platform, Workload
@@ -90,6 +90,15 @@ class Problem:
         for part in parts[1:]:
             total = total + qualified[part]
         return total
+
+
+def platform_digest(platform: Platform) -> str:
+    """Return a SHA-256 (hex) over what decides a platform's costs: its parameters, constants,
+    knobs and metrics. The texts of sources do not count, unless the parameters do count them."""
+    figures = [[c["name"], c["value"], c["unit"]] for c in platform.constants]
+    knobs = {knob: list(values) for knob, values in platform.knobs.items()}
+    told = [dict(platform.params), figures, knobs, list(platform.metrics)]
+    return content_hash([platform.name, *told, [list(group) for group in platform.tied]])
 
 
 def objectives(spec: JobSpec, rows: Sequence[Metrics]) -> FloatArray:

@@ -3,11 +3,9 @@
 A spec checks its own shape here; whether its names exist is `dse.catalogue.check`'s business.
 """
 
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -21,9 +19,9 @@ from pydantic import (
 
 from dse.design import content_hash
 from dse.errors import SpecError
+from dse.plain_yaml import load_mapping
 
 MAX_BYTES = 1_000_000
-_MAX_NODES = 20_000
 _MAX_EXPLAINED = 20
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -257,7 +255,7 @@ def parse_spec(text: str | bytes) -> JobSpec:
     Raises:
         SpecError: naming the field, what was given and what is allowed.
     """
-    return spec_from_data(_load_yaml(text))
+    return spec_from_data(load_mapping(text, what="job spec", max_bytes=MAX_BYTES))
 
 
 def read_spec(path: Path) -> JobSpec:
@@ -302,72 +300,3 @@ def _refuse_contradictions(constraints: list[Constraint]) -> None:
             raise ValueError(
                 f"constraints contradict each other: {metric} at least {low} and at most {high}"
             )
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without repeated keys, and not much of it."""
-
-    _composed = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        # A megabyte of small nodes takes half a minute to compose: stop when there are too many.
-        self._composed += 1
-        if self._composed > _MAX_NODES:
-            raise SpecError(f"a job spec has at most {_MAX_NODES} YAML nodes, got more")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Hashable, Any]:  # YAML values may be anything
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise SpecError(f"key {key!r} stands twice, line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
-
-
-def _load_yaml(text: str | bytes) -> object:
-    size = len(text) if isinstance(text, bytes) else len(text.encode())
-    if size > MAX_BYTES:
-        raise SpecError(f"a job spec has at most {MAX_BYTES} bytes, got {size} or more")
-    try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                raise SpecError("a job spec must be a mapping, got an empty document")
-            _count_nodes(node, set(), [0])
-            data = _construct(loader, node)
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"the job spec is no plain YAML: {error}") from error
-    except RecursionError as error:
-        raise SpecError("the job spec is nested too deeply") from error
-    if not isinstance(data, dict):
-        raise SpecError(f"a job spec must be a mapping, got {type(data).__name__}")
-    return data
-
-
-def _construct(loader: _Loader, node: yaml.Node) -> object:
-    try:
-        return loader.construct_document(node)
-    except SpecError:
-        raise
-    except (ValueError, LookupError, AttributeError) as error:
-        # PyYAML lets its scalars' own errors through: 2020-13-45, !!bool x, !!timestamp x
-        raise SpecError(f"the job spec holds a value that YAML cannot read: {error}") from error
-
-
-def _count_nodes(node: yaml.Node, above: set[int], total: list[int]) -> None:
-    """Walk the document as it will be unfolded: aliases count each time they are used."""
-    total[0] += 1
-    if total[0] > _MAX_NODES:
-        raise SpecError(f"a job spec unfolds to at most {_MAX_NODES} YAML nodes, got more")
-    if id(node) in above:
-        raise SpecError("a job spec must not contain itself through an alias")
-    if isinstance(node, yaml.SequenceNode | yaml.MappingNode):
-        inner = above | {id(node)}
-        for child in node.value:
-            for part in child if isinstance(child, tuple) else (child,):
-                _count_nodes(part, inner, total)

@@ -20,6 +20,8 @@ Factory = TypeVar("Factory", bound=Callable[..., object])
 _NAME: Final = re.compile("[a-z0-9][a-z0-9._-]{0,99}")
 _PLUGIN: Final = "evaluators.plugins:plugin_workload"
 _FILE: Final = "evaluators.workloads.files:file_workload"
+_OWN_PLATFORM: Final = "evaluators.hardware.own.shelf:find"
+_OWN_PLATFORM_NAMES: Final = "evaluators.hardware.own.shelf:names"
 _FILE_NAMES: Final = "evaluators.workloads.files:file_names"
 
 
@@ -45,6 +47,11 @@ class Places:
     def workloads(self) -> Path:
         """The folder of the workloads that were added as files."""
         return self.home / "workloads"
+
+    @property
+    def platforms(self) -> Path:
+        """The folder of the platforms that were added as files."""
+        return self.home / "platforms"
 
     def scratch(self, job_id: str) -> Path:
         """Return the folder of what a job has half done; it goes with the job's end."""
@@ -182,14 +189,27 @@ def file_names(places: Places) -> list[str]:
     return cast(list[str], load_target(_FILE_NAMES)(places))
 
 
-def make_platform(name: str, params: Mapping[str, object]) -> Platform:
-    """Make the platform called `name`.
+def make_platform(
+    name: str, params: Mapping[str, object], places: Places | None = None
+) -> Platform:
+    """Make the platform called `name`: one that comes with beacon-dse, was added as a file, or is
+    an installed package's. No code of others is run.
+
+    Args:
+        places: where platforms were added; None: look at those that come along alone.
 
     Raises:
         UnknownNameError: no such platform.
-        SpecError: parameters it does not take.
+        SpecError: parameters it does not take, or a definition that cannot be used.
     """
+    if name not in PLATFORMS and places is not None:
+        return cast(Platform, load_target(_OWN_PLATFORM)(name, params, places))
     return cast(Platform, _entry("platform", PLATFORMS, name).load()(params))
+
+
+def own_platform_names(places: Places) -> list[str]:
+    """Return the names of the platforms that are not beacon-dse's own, usable or not."""
+    return cast(list[str], load_target(_OWN_PLATFORM_NAMES)(places))
 
 
 def load_target(target: str) -> Callable[..., object]:

@@ -41,6 +41,7 @@ class Job:
         event_seq: number of its last event.
         version: grows with every change but a renewed lease.
         float_metrics, reference_point: fixed before generation 0; None until then.
+        platforms: name -> digest of what it was when the job began; None until then.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Job:
     version: int
     float_metrics: Mapping[str, float] | None
     reference_point: Mapping[str, float] | None
+    platforms: Mapping[str, str] | None
     error: str | None
     created_at: datetime
     updated_at: datetime

@@ -88,8 +88,9 @@ class Base(DeclarativeBase):
 
 class JobRow(Base):
     """A search job. `attempt` is the fencing token and only grows; `crashes` counts leases lost
-    since the last progress; `generation` is the last finished one, -1 before the first.
-    `lease_until` stands in no index: Postgres then renews a lease without touching any."""
+    since the last progress; `platforms` are digests by name; `generation` is the last finished
+    one, -1 before the first. `lease_until` stands in no index: Postgres then renews a lease
+    without touching any."""
 
     __tablename__ = "job"
 
@@ -115,6 +116,7 @@ class JobRow(Base):
     version: Mapped[int]
     float_metrics: Mapped[Document | None]
     reference_point: Mapped[Document | None]
+    platforms: Mapped[Document | None]
     error: Mapped[str | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -43,6 +43,9 @@ DesignSource = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 
+_COLUMNS = 10
+"""Figures beside a layer's name, so that a row fits a line."""
+
 
 def cost(
     workload: WorkloadName,
@@ -205,14 +208,23 @@ def _show(
     out.print(table)
     for platform in platforms:
         parts = platform.breakdown(workload.shape, design)
-        columns = list(dict.fromkeys(key for part in parts for key in part))
-        detail = Table(title=f"{platform.name}, by layer", title_justify="left")
-        for column in columns:
-            detail.add_column(column, overflow="fold", justify="right")
-        for part in parts:
-            cells = (part.get(key, "") for key in columns)
+        keys = list(dict.fromkeys(key for part in parts for key in part))
+        for start in range(1, len(keys), _COLUMNS):
+            columns = [*keys[:1], *keys[start : start + _COLUMNS]]
+            out.print(_by_layer(f"{platform.name}, by layer", columns, parts))
+
+
+def _by_layer(
+    title: str, columns: Sequence[str], parts: Sequence[Mapping[str, float | str]]
+) -> Table:
+    detail = Table(title=title, title_justify="left")
+    for column in columns:
+        detail.add_column(column, overflow="fold", justify="right")
+    for part in parts:
+        cells = [part.get(key, "") for key in columns]
+        if any(cell != "" for cell in cells[1:]):
             detail.add_row(*(c if isinstance(c, str) else figure(c) for c in cells))
-        out.print(detail)
+    return detail
 
 
 def _known(value: float) -> float | None:

@@ -27,26 +27,15 @@ def workloads(
     """
     catalogue = bootstrap.catalogue(read_settings(plugins=plugin))
     items = listings.workload_items(catalogue)
-    _show(items, as_json, ("name", "summary", "metrics", "macs", "trainable", "params", "needs"))
+    show(items, as_json, ("name", "summary", "metrics", "macs", "trainable", "params", "needs"))
 
 
-def platforms(
-    name: Annotated[str | None, typer.Argument(help="one platform, with its constants")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the accelerators, or one with every constant and its source.
-
-    \b
-    dse platforms
-    dse platforms silago
-    """
-    catalogue = bootstrap.catalogue(read_settings())
-    if name is not None:
-        constants = listings.constant_items(catalogue, name)
-        _show(constants, as_json, ("name", "value", "unit", "source"))
-        return
-    items = listings.platform_items(catalogue)
-    _show(items, as_json, ("name", "summary", "knobs", "metrics", "params"))
+def platforms(as_json: AsJson = False) -> None:
+    """List the accelerators."""
+    items = listings.platform_items(bootstrap.catalogue(read_settings()))
+    if as_json:
+        items = [{k: v for k, v in item.items() if k != "constants"} for item in items]
+    show(items, as_json, ("name", "summary", "knobs", "metrics", "params"))
 
 
 def knobs(as_json: AsJson = False) -> None:
@@ -56,12 +45,12 @@ def knobs(as_json: AsJson = False) -> None:
     dse knobs
     """
     columns = ("name", "choices", "neutral", "unit", "meaning")
-    _show(listings.knob_items(), as_json, columns)
+    show(listings.knob_items(), as_json, columns)
     if not as_json:
-        _show(listings.metric_items(), as_json, ("name", "unit", "goal", "meaning"))
+        show(listings.metric_items(), as_json, ("name", "unit", "goal", "meaning"))
 
 
-def _show(items: Sequence[Mapping[str, object]], as_json: bool, columns: tuple[str, ...]) -> None:
+def show(items: Sequence[Mapping[str, object]], as_json: bool, columns: tuple[str, ...]) -> None:
     if as_json:
         typer.echo(json.dumps({"items": list(items)}, indent=2))
         return

@@ -23,11 +23,8 @@ def list_workloads(services: ServicesDep) -> Page[WorkloadView]:
     summary="List the platforms with every constant and its source",
 )
 def list_platforms(services: ServicesDep) -> Page[PlatformView]:
-    items = []
-    for item in listings.platform_items(services.catalogue):
-        constants = listings.constant_items(services.catalogue, item["name"])
-        items.append(PlatformView.model_validate({**item, "constants": constants}))
-    return Page(items=items)
+    items = listings.platform_items(services.catalogue)
+    return Page(items=[PlatformView.model_validate(item) for item in items])
 
 
 @router.get("/knobs", operation_id="listKnobs", summary="List what a design may choose")

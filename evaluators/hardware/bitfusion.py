@@ -1,18 +1,41 @@
-"""BitFusion by its ratio table: multipliers composed of 2-bit bricks."""
+"""BitFusion, multipliers composed of 2-bit bricks: by its ratio table, or cycle by cycle."""
 
 from collections.abc import Mapping
 from itertools import product
+from typing import Final
 
+from dse.errors import SpecError
 from dse.knobs import BITS
+from dse.ports import Platform
 from evaluators.hardware.constants import Constants, load_constants
+from evaluators.hardware.fusion.platform import cycle_platform
 from evaluators.hardware.ratios import RatioPlatform, mode_of
 
+_MODES: Final = ("paper", "latency", "cycles")
 
-def bitfusion(params: Mapping[str, object]) -> RatioPlatform:
+
+def bitfusion(params: Mapping[str, object]) -> Platform:
     """Make the platform: 2..8 or 16 bits, weights and activations apart.
 
     Args:
-        params: `mode`: "paper" (default) or "latency".
+        params: `mode`: "paper" (default), "latency", or "cycles" with the parameters of
+            `evaluators.hardware.fusion.configuration.Parameters`.
+
+    Raises:
+        SpecError: another parameter or mode.
+    """
+    mode = params.get("mode", "paper")
+    if mode == "cycles":
+        return cycle_platform(params)
+    if mode not in _MODES:
+        raise SpecError(
+            f"platform 'bitfusion': mode must be one of {', '.join(_MODES)}, got {mode!r}"
+        )
+    return by_ratios(params)
+
+
+def by_ratios(params: Mapping[str, object]) -> RatioPlatform:
+    """Make the platform of the ratio table, in mode "paper" or "latency".
 
     Raises:
         SpecError: another parameter or mode.

@@ -173,7 +173,7 @@ class RatioPlatform:
         time = self._time(0.0, float(shape.elementwise_operations))
         parts = self._parts(self._vector_bits(shape))
         records.append({"layer": "(other)", **facts, **time, **parts})
-        return _with_shares(records, ("speedup", "cycles", "memory_mib", "energy_uj"))
+        return with_shares(records, ("speedup", "cycles", "memory_mib", "energy_uj"))
 
     def _time(self, paper: float, cycles: float) -> dict[str, float]:
         return {"speedup": paper} if self.mode == "paper" else {"cycles": cycles}
@@ -215,9 +215,10 @@ def _operations(shape: NetworkShape) -> int:
     return operations
 
 
-def _with_shares(
+def with_shares(
     records: list[dict[str, float | str]], figures: tuple[str, ...]
 ) -> list[dict[str, float | str]]:
+    """Add each record's part of the total of some figures: `…_share`."""
     for figure in figures:
         parts = [float(record[figure]) for record in records if figure in record]
         total = sum(parts)

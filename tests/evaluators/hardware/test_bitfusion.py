@@ -5,7 +5,7 @@ import pytest
 
 from dse.design import Design
 from dse.knobs import KNOBS
-from evaluators.hardware.bitfusion import bitfusion
+from evaluators.hardware.bitfusion import by_ratios as bitfusion
 from tests.evaluators.hardware.mohaq import SHAPE, design, genes, indices
 
 PAPER = bitfusion({})

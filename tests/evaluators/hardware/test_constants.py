@@ -1,13 +1,22 @@
+from importlib.resources import files
+
 import pytest
 
 from dse.errors import SpecError
 from evaluators.hardware.constants import load_constants, parse_constants
 
+SHEETS = sorted(
+    each.name.removesuffix(".yaml")
+    for each in files("evaluators.hardware.platforms").iterdir()
+    if each.name.endswith(".yaml")
+)
 
-@pytest.mark.parametrize("platform", ["silago", "bitfusion"])
+
+@pytest.mark.parametrize("platform", SHEETS)
 def test_every_constant_of_the_package_has_a_unit_and_a_source(platform: str) -> None:
     constants = list(load_constants(platform))
 
+    assert {"bitfusion", "bitfusion-cycles", "silago"} <= set(SHEETS)
     assert constants
     assert all(constant.unit and constant.source for constant in constants)
 

@@ -13,7 +13,7 @@ from dse.design import Design, Layer, NetworkShape
 from dse.errors import SpecError, UnknownNameError
 from dse.knobs import KNOBS
 from dse.ports import IntArray
-from evaluators.hardware.bitfusion import bitfusion
+from evaluators.hardware.bitfusion import by_ratios as bitfusion
 from evaluators.hardware.ratios import RatioPlatform
 from evaluators.hardware.silago import silago
 from evaluators.registry import PLATFORMS, make_platform
