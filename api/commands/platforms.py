@@ -73,7 +73,11 @@ def show(
 
 @platforms.command(hidden=True)
 def constants(name: Name, as_json: AsJson = False) -> None:
-    """List an accelerator's constants: what `dse platforms NAME` does."""
+    """List an accelerator's constants: what `dse platforms NAME` does.
+
+    \b
+    dse platforms constants silago
+    """
     item = listings.platform_item(bootstrap.catalogue(read_settings()), name, {})
     listing.show(item["constants"], as_json, _CONSTANT)
 
