@@ -178,8 +178,8 @@ def report(name: str, found: Mapping[str, Figures]) -> Iterator[str]:
         for cell in retrained:
             place = cell.removesuffix(" retrained")
             figures = (found[place], found[cell], found.get(f"{place} learned"))
-            cells = " | ".join("–" if one is None else _figures(one) for one in figures)
-            yield f"| {place.replace('/', ' | ')} | {cells} |"
+            shown = " | ".join("–" if one is None else _figures(one) for one in figures)
+            yield f"| {place.replace('/', ' | ')} | {shown} |"
         yield ""
 
 

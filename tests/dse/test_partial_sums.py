@@ -16,7 +16,8 @@ from dse.ports import Role
 from dse.problem import Problem
 from tests.dse.test_baselines import FLOAT, Recorder
 from tests.dse.test_search import run, small
-from tests.fakes import LAYERS, FakePool, MemoryStore, fake_problem
+from tests.fakes import LAYERS, FakePool, fake_problem
+from tests.memory_store import MemoryStore
 
 WIDTHS = [{"knob": "w_bits", "choices": [8]}, {"knob": "a_bits", "choices": [8]}]
 BITS = {"knob": "psum_bits", "choices": [8, 32], "tie": "all"}
