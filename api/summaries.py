@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from api.documents import Document, Json
 from api.marks import axes, drawable, inside, is_beacon
 from api.tables import metric_value, number, sorted_front
+from dse.knobs import KNOBS
 from dse.metrics import TEST_PREFIX
 
 
@@ -48,8 +49,8 @@ def choice_summary(document: Document) -> str:
     told = []
     for knob in front[0]["design"]:
         chosen = [item["design"][knob] for item in front]
-        words = any(isinstance(value, str) for value in chosen[0].values())
-        told.append(_words(knob, chosen) if words else _means(knob, chosen))
+        numeric = knob in KNOBS and KNOBS[knob].numeric
+        told.append(_means(knob, chosen) if numeric else _words(knob, chosen))
     return f"Over {_count(len(front), 'member')}, {'; '.join(told)}."
 
 

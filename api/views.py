@@ -97,6 +97,35 @@ class Front(Page[EvaluationView]):
     objectives: list[str] = Field(examples=[["error", "speedup"]])
 
 
+class PlatformNamed(BaseModel):
+    """A platform by name, with its parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, examples=["zigzag"])
+    params: dict[str, str | int | float | bool] = Field(
+        default={}, max_length=50, examples=[{"constants": "interstellar-28"}]
+    )
+
+
+class RecostView(BaseModel):
+    """What another platform says of a design of the front."""
+
+    hash: str = Field(description="of the design")
+    generation: int
+    position: int = Field(description="within its generation")
+    costs: dict[str, float | None] = Field(
+        description="null: the platform has no figure", examples=[{"energy_uj": 12.5}]
+    )
+    reason: str | None = Field(description="why a figure is missing, or the design is not taken")
+
+
+class Recosts(Page[RecostView]):
+    """The front on another platform; never in parts."""
+
+    platform: str
+
+
 class GenerationView(View):
     """A finished generation."""
 

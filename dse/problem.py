@@ -1,13 +1,13 @@
 """A spec with its names resolved: what costs, constraints and objectives of a design are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from dse.design import Choices, Design
-from dse.errors import SpecError
+from dse.errors import EvaluationError, SpecError
 from dse.metrics import METRICS
 from dse.ports import FloatArray, Platform, Workload
 from dse.space import SearchSpace, knob_indices
@@ -49,6 +49,7 @@ class Problem:
         qualified: dict[str, FloatArray] = {}
         for platform in self.platforms:
             found = platform.cost(shape, {k: choices[k] for k in platform.knobs})
+            _check_figures(platform, found)
             qualified |= {f"{platform.name}.{name}": column for name, column in found.items()}
         columns = {}
         for name in self.cost_metrics:
@@ -98,6 +99,15 @@ def objectives(spec: JobSpec, rows: Sequence[Metrics]) -> FloatArray:
     return np.asarray(table, dtype=np.float64).reshape(len(rows), len(signs))
 
 
+def _check_figures(platform: Platform, found: Mapping[str, FloatArray]) -> None:
+    for name, column in found.items():
+        if not np.isfinite(column).all():
+            raise EvaluationError(
+                f"platform {platform.name!r} has no {name} for some designs, so nothing can be "
+                "searched on it; `dse cost` says what is wrong by layer"
+            )
+
+
 def ambiguous_metrics(platforms: Sequence[Platform]) -> dict[str, tuple[str, ...]]:
     """Return metrics that more than one platform yields -> `platform.metric` names."""
     owners: dict[str, list[str]] = {}
@@ -129,10 +139,20 @@ def arithmetic(
 
 
 def costs_of(
-    platform: Platform, workload: Workload, designs: Sequence[Design]
+    platform: Platform,
+    workload: Workload,
+    designs: Sequence[Design],
+    *,
+    knobs: Iterable[str] | None = None,
 ) -> dict[str, FloatArray]:
-    """Cost designs of no particular space on one platform."""
-    choices = knob_indices(designs, platform.knobs, workload.shape.names)
+    """Cost designs of no particular space on one platform.
+
+    Args:
+        knobs: those of the platform that every design states, the others stand at neutral; None:
+            all of them.
+    """
+    stated = platform.knobs if knobs is None else knobs
+    choices = knob_indices(designs, stated, workload.shape.names)
     return platform.cost(workload.shape, choices)
 
 

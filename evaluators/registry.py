@@ -301,4 +301,9 @@ _register(
         target="evaluators.hardware.psum_accelerator:psum_accelerator",
         summary="partial sums stored between tiles, at chosen widths and groups",
     ),
+    Entry(
+        name="zigzag",
+        target="evaluators.hardware.zigzag:zigzag",
+        summary="psum-accelerator as ZigZag counts it: for a few designs; needs the extra zigzag",
+    ),
 )

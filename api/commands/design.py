@@ -1,6 +1,7 @@
 """`dse cost` and `dse evaluate`: one design, looked at closely. Neither repairs; both refuse."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -194,13 +195,13 @@ def _show(
             "workload": {"name": workload.name, "params": dict(workload.params)},
             "platforms": [{"name": p.name, "params": dict(p.params)} for p in platforms],
             "design": design.to_json(),
-            "metrics": metrics,
+            "metrics": {name: _known(value) for name, value in metrics.items()},
             "layers": layers,
         }
         typer.echo(json.dumps(document, indent=2))
         return
     table = Table(*(heading(name.rpartition(".")[2]) for name in metrics))
-    table.add_row(*(figure(value) for value in metrics.values()))
+    table.add_row(*(figure(_known(value)) for value in metrics.values()))
     out.print(table)
     for platform in platforms:
         parts = platform.breakdown(workload.shape, design)
@@ -212,3 +213,8 @@ def _show(
             cells = (part.get(key, "") for key in columns)
             detail.add_row(*(c if isinstance(c, str) else figure(c) for c in cells))
         out.print(detail)
+
+
+def _known(value: float) -> float | None:
+    """Return None for what a platform could not tell, which is not a number."""
+    return None if math.isnan(value) else value

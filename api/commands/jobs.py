@@ -1,7 +1,7 @@
 """`dse submit`, `watch`, `front`, `cancel`, …: jobs of a running service, through the SDK."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from api.console import err, figure, front_table, out
-from dse.client import Client, Event, Front, Job, JobState, NotFoundError
+from api.assignments import params_from
+from api.console import err, figure, front_table, heading, out
+from dse.client import Client, Event, Front, Job, JobState, NotFoundError, Recost
 from dse.errors import Interrupted, SpecError, UnknownNameError
 
 LATEST = "latest"
@@ -74,25 +75,59 @@ def front(
     server: Server = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="print a CSV table")] = False,
+    recost: Annotated[
+        str | None, typer.Option(metavar="PLATFORM", help="cost it on another platform, too")
+    ] = None,
+    param: Annotated[
+        list[str], typer.Option("--param", help="NAME=VALUE of that platform; may be repeated")
+    ] = [],  # noqa: B006
 ) -> None:
     """Show a job's front, finished or not.
 
     \b
     dse front latest
     dse front latest --csv > front.csv
+    dse front latest --recost zigzag --param constants=interstellar-28
     """
     if as_json and as_csv:
         raise SpecError("--json and --csv exclude each other")
+    if recost is None and param:
+        raise SpecError("--param is the platform's of --recost, which is not given")
+    if recost is not None and as_csv:
+        raise SpecError("--csv and --recost exclude each other; allowed: --json")
     with Client(server) as client:
         found = find_job(client, job)
         shown = found.front()
-    if as_json:
+        others = () if recost is None else found.recost(recost, params_from(param))
+    if recost is not None:
+        _show_recosts(recost, shown, {other.hash: other for other in others}, as_json)
+    elif as_json:
         typer.echo(json.dumps({"objectives": shown.objectives, "items": _items(shown)}, indent=2))
     elif as_csv:
         typer.echo(shown.to_csv(), nl=False)
     else:
         title = f"front of job {found.id} after generation {found.generation}"
         out.print(front_table(title, _items(shown), shown.metrics))
+
+
+def _show_recosts(
+    platform: str, shown: Front, others: Mapping[str, Recost], as_json: bool
+) -> None:
+    if as_json:
+        items = [{**i, "recost": others[i["hash"]].model_dump(mode="json")} for i in _items(shown)]
+        document = {"objectives": shown.objectives, "platform": platform, "items": items}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    names = list(dict.fromkeys(name for other in others.values() for name in other.costs))
+    columns = [heading(name) for name in shown.metrics]
+    columns += [f"{platform} {heading(name)}" for name in names]
+    table = Table("design", *columns, "why not", title=f"front, costed on {platform} too")
+    for evaluation in shown:
+        other = others[evaluation.hash]
+        told = [figure(evaluation.metrics.get(name)) for name in shown.metrics]
+        told += [figure(other.costs.get(name)) for name in names]
+        table.add_row(evaluation.hash[:10], *told, (other.reason or "").replace("[", r"\["))
+    out.print(table)
 
 
 def cancel(job: Name, server: Server = None) -> None:

@@ -10,10 +10,20 @@ from api.deps import JobId, PageToken, ServicesDep
 from api.documents import item
 from api.figures import FIGURES
 from api.paging import make_token, read_token
-from api.views import EvaluationView, Front, GenerationView, Page
+from api.recosts import recosts
+from api.views import (
+    EvaluationView,
+    Front,
+    GenerationView,
+    Page,
+    PlatformNamed,
+    Recosts,
+    RecostView,
+)
 from dse.design import Evaluation
 from dse.errors import UnknownNameError
 from dse.ports import Role
+from dse.spec import spec_from_data
 from storage.engine import reading
 from storage.repositories import Jobs, Results
 
@@ -48,6 +58,34 @@ def get_front(
             raise UnknownNameError("generation", generation, finished)
         front = Results(connection).front(job_id, generation)
     return Front(items=list(map(_view, front)), objectives=job.spec["objectives"])
+
+
+@router.post(
+    "/front:recost",
+    operation_id="recostFront",
+    summary="Cost the front on another platform; nothing is stored",
+    responses={
+        404: {"description": "No such job"},
+        422: {"description": "No such platform, or one that cannot be made so"},
+    },
+)
+def recost_front(services: ServicesDep, job_id: JobId, body: PlatformNamed) -> Recosts:
+    with reading(services.engine) as connection:
+        spec = spec_from_data(Jobs(connection).get(job_id).spec)
+        front = Results(connection).front(job_id)
+    platform = services.catalogue.platform(body.name, body.params)
+    workload = services.catalogue.workload(spec.workload.name, spec.workload.params)
+    items = [
+        RecostView(
+            hash=found.evaluation.design.hash,
+            generation=found.evaluation.generation,
+            position=found.evaluation.position,
+            costs=found.costs,
+            reason=found.reason,
+        )
+        for found in recosts(front, workload, platform)
+    ]
+    return Recosts(items=items, platform=platform.name)
 
 
 @router.get(

@@ -25,6 +25,7 @@ from dse.client.models import (
     JobState,
     JobView,
     Problem,
+    Recost,
 )
 from dse.client.retries import Timing
 
@@ -50,6 +51,7 @@ __all__ = [
     "JobView",
     "NotFoundError",
     "Problem",
+    "Recost",
     "ServerError",
     "Timing",
     "UnreachableError",

@@ -19,6 +19,8 @@ from dse.client.models import (
     JobState,
     JobView,
     Json,
+    Recost,
+    RecostPage,
 )
 from dse.client.progress import ProgressLine
 from dse.client.server import Server, quoted
@@ -90,6 +92,27 @@ class Job(JobView):
         data = self._server.get(self._path("/front"), {"generation": generation})
         page = self._server.read(FrontPage, data)
         return Front(page.items, objectives=page.objectives)
+
+    def recost(
+        self,
+        platform: str,
+        params: Mapping[str, object] | None = None,
+        *,
+        timeout: float = 3600.0,
+    ) -> tuple[Recost, ...]:
+        """Have the front costed on another platform, such as "zigzag"; nothing is stored.
+
+        A design that the platform cannot cost says why; the rest goes on.
+
+        Args:
+            timeout: seconds that all of it may take.
+
+        Returns:
+            A record a design, by (generation, position).
+        """
+        body = {"name": platform, "params": dict(params or {})}
+        data = self._server.post(self._path("/front:recost"), body, timeout=timeout)
+        return self._server.read(RecostPage, data).items
 
     def baselines(self) -> tuple[Evaluation, ...]:
         """Return the uniform and greedy designs that the front is held against."""

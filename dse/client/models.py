@@ -124,6 +124,29 @@ class Evaluation(_Answer):
     label: str | None = None
 
 
+class Recost(_Answer):
+    """What another platform says of a design of the front.
+
+    Attributes:
+        hash: the design's name.
+        costs: metric -> figure; None where the platform has none.
+        reason: why a figure is missing, or the design is not taken.
+    """
+
+    hash: str
+    generation: int
+    position: int
+    costs: Mapping[str, float | None]
+    reason: str | None
+
+
+class RecostPage(_Answer):
+    """A front on another platform as the server lists it."""
+
+    items: tuple[Recost, ...]
+    platform: str
+
+
 class FrontPage(_Answer):
     """A front as the server lists it."""
 

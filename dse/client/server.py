@@ -61,13 +61,10 @@ class Server:
         """Return a JSON object; errors as `send`."""
         return self._object(self.send("GET", path, params=params))
 
-    def post(
-        self,
-        path: str,
-        body: object = None,
-    ) -> Json:
-        """Ask for something that may be asked for twice; errors as `send`."""
-        return self._object(self.send("POST", path, body=body, repeatable=True))
+    def post(self, path: str, body: object = None, *, timeout: float | None = None) -> Json:
+        """Ask for something that may be asked for twice; arguments and errors as `send`."""
+        answer = self.send("POST", path, body=body, repeatable=True, timeout=timeout)
+        return self._object(answer)
 
     def create(self, path: str, body: object, *, idempotency_key: str | None = None) -> Json:
         """Have something made, once however often this must be sent; errors as `send`.
@@ -105,17 +102,24 @@ class Server:
         body: object = None,
         repeatable: bool = False,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> httpx.Response:
         """Send a request, again if it is safe to repeat and the answer may become better.
 
         Args:
             repeatable: whether a POST may be sent twice; one with an Idempotency-Key always may.
+            timeout: seconds that the answer may take; None: as long as any.
 
         Raises:
             ClientError: as the tree in `dse.client.errors` says.
         """
         request = self._http.build_request(
-            method, path, params=_told(params), json=body, headers=headers
+            method,
+            path,
+            params=_told(params),
+            json=body,
+            headers=headers,
+            timeout=httpx.Timeout(self._timeout, read=timeout or self._timeout),
         )
         repeatable = repeatable or method in _REPEATABLE or IDEMPOTENCY_KEY in request.headers
         for failures in range(1, self._retries + 2):

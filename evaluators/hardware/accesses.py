@@ -17,8 +17,8 @@ DATAFLOWS: Final[tuple[Dataflow, ...]] = ("ws", "is", "os")
 
 Count = Literal["tight", "zigzag"]
 """How partial sums are counted. tight: n - 1 reads and writes of n sums, and the finished output
-written at its own width. zigzag: n reads and writes, the first "read of zero" and the last write
-included, at the width of partial sums."""
+written at its own width. zigzag: n reads and writes of n > 1 sums, the first "read of zero" and
+the last write included, at the width of partial sums."""
 
 
 @final
@@ -108,8 +108,9 @@ def accesses(
     """
     folded = folds(product, array)
     weights, rows, outputs = product.k * product.n, product.m * product.k, product.m * product.n
-    stored = 0 if dataflow == "os" else product.sums - (count == "tight")
-    own_width = count == "tight" or dataflow == "os"
+    whole = dataflow == "os" or product.sums == 1
+    stored = 0 if whole else product.sums - (count == "tight")
+    own_width = whole or count == "tight"
     held = product.inputs if unique else rows
     return Accesses(
         weight_reads=weights if dataflow == "ws" else weights * folded.m,

@@ -50,8 +50,8 @@ ENERGIES: Final = (
     "output_sram",
     "output_dram",
 )
-"""Parts of a layer's energy, in the order in which they are added up: those that depend on one more
-choice, the width of outputs, last, so that most sums are of small arrays."""
+"""Parts of a layer's energy, in the order in which they are added up: those that depend on one
+more choice, the width of outputs, last, so that most sums are of small arrays."""
 
 
 @final
@@ -143,7 +143,7 @@ def layer_costs(machine: Machine, layer: Layer, dataflow: Dataflow, at: Choice) 
     counted = accesses(
         product, dataflow, machine.array, count=profile.count, unique=profile.unique_inputs
     )
-    sums = _sums(machine, product, dataflow, at)
+    sums = stored_sums(machine, product, dataflow, at)
     sram = _sram_bits(machine, counted, at, sums)
     dram = _dram_bits(machine, product, dataflow, counted, at, sums)
     energy = _energy(machine, layer, product, dataflow, at, sram, dram)
@@ -167,30 +167,44 @@ def layer_costs(machine: Machine, layer: Layer, dataflow: Dataflow, at: Choice) 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sums:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSums:
+    """Partial sums as they lie in their buffer.
+
+    Attributes:
+        bits: width of each.
+        grouped: whether they are rounded on the way.
+        resident: bits that lie there at once.
+        fits: whether they fit.
+    """
+
     bits: IntArray
     grouped: NDArray[np.bool_]
     resident: IntArray
     fits: NDArray[np.bool_]
-    room: int
 
 
-def _sums(machine: Machine, product: Product, dataflow: Dataflow, at: Choice) -> _Sums:
+def stored_sums(machine: Machine, product: Product, dataflow: Dataflow, at: Choice) -> StoredSums:
+    """Return what becomes of a layer's partial sums at many choices."""
     stored = dataflow != "os" and product.sums > 1
     grouped = (at.w <= NARROW) & (at.a <= NARROW) & (at.p < WHOLE) & stored
     bits = np.where(grouped, at.p, WHOLE)
     alive = np.where(grouped, at.alive, 1)
     outputs = resident_sums(product, dataflow, machine.array) if stored else 0
     resident = outputs * bits * alive
-    room = int(machine.buffers.sum_kib * _KIB_BITS)
-    return _Sums(bits, grouped, resident, resident <= room, room)
+    fits = resident <= _room(machine)
+    return StoredSums(bits=bits, grouped=grouped, resident=resident, fits=fits)
+
+
+def _room(machine: Machine) -> int:
+    return int(machine.buffers.sum_kib * _KIB_BITS)
 
 
 _Moved = Mapping[str, tuple[IntArray, IntArray]]
 
 
-def _sram_bits(machine: Machine, counted: Accesses, at: Choice, sums: _Sums) -> _Moved:
+def _sram_bits(machine: Machine, counted: Accesses, at: Choice, sums: StoredSums) -> _Moved:
     """Return for each tensor the bits read from its buffer and written to it."""
     filled = int(machine.profile.fills)
     return {
@@ -207,7 +221,7 @@ def _dram_bits(
     dataflow: Dataflow,
     counted: Accesses,
     at: Choice,
-    sums: _Sums,
+    sums: StoredSums,
 ) -> Mapping[str, IntArray]:
     weights, inputs = counted.weight_fills * at.w, counted.input_fills * at.a
     folded, profile = folds(product, machine.array), machine.profile
@@ -233,7 +247,7 @@ def _dram_bits(
     if profile.spill == "all":
         spilled = np.where(sums.fits, 0, moved)
     else:
-        over = np.maximum(sums.resident - sums.room, 0) / np.maximum(sums.resident, 1)
+        over = np.maximum(sums.resident - _room(machine), 0) / np.maximum(sums.resident, 1)
         spilled = np.ceil(moved * over).astype(np.int64)
     return {**again, "sum": spilled, "output": counted.output_drains * at.o}
 

@@ -10,7 +10,7 @@ from evaluators.hardware.accesses import Array
 from evaluators.hardware.constants import Constants, load_constants
 from evaluators.hardware.layer_costs import Buffers, Machine
 from evaluators.hardware.profiles import PROFILES
-from evaluators.hardware.technology import Technology
+from evaluators.hardware.technology import technology
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 Kib = Annotated[float, Field(gt=0, le=2**30, allow_inf_nan=False)]
@@ -55,20 +55,20 @@ def machine_from(
     sides = {side: int(sheet[side]) for side in ("pci", "pco", "po")}
     sizes = {size: sheet[size] for size in ("input_kib", "weight_kib", "sum_kib")}
     told = _checked(platform, {**sides, **sizes, **params})
-    technology = load_constants(told.constants)
+    chosen = technology(told.constants)
     machine = Machine(
         array=Array(pci=told.pci, pco=told.pco, po=told.po),
         buffers=Buffers(
             input_kib=told.input_kib, weight_kib=told.weight_kib, sum_kib=told.sum_kib
         ),
-        technology=Technology(technology),
+        technology=chosen,
         profile=PROFILES[told.profile],
         inputs_once=told.inputs_once,
         sram_width=int(sheet["sram_width"]),
         dram_width=int(sheet["dram_width"]),
     )
     _check_room(platform, told)
-    return told.model_dump(), machine, sheet + technology
+    return told.model_dump(), machine, sheet + chosen.sheet
 
 
 def _checked(platform: str, params: Mapping[str, object]) -> Params:

@@ -9,15 +9,16 @@ reconstruction; `docs/platforms.md` recomputes a layer by hand.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Final, cast, final
+from typing import Final, TypeVar, cast, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dse.canonical import alive_codes
 from dse.design import Design, Layer, NetworkShape, Value
 from dse.knobs import BITS, KNOBS
 from dse.ports import FloatArray, IntArray
-from evaluators.hardware.accesses import Dataflow, partial_sums
+from evaluators.hardware.accesses import Dataflow, partial_sums, product_of
 from evaluators.hardware.choices import accepted_indices, as_choices
 from evaluators.hardware.constants import Constants
 from evaluators.hardware.layer_costs import (
@@ -28,21 +29,27 @@ from evaluators.hardware.layer_costs import (
     Choice,
     LayerCosts,
     Machine,
+    StoredSums,
     layer_costs,
+    stored_sums,
 )
 from evaluators.hardware.machine import machine_from
-from evaluators.hardware.tables import summed
+from evaluators.hardware.tables import SmallArray, counted, small, summed
 
 _SUM_KNOBS: Final = ("psum_bits", "psum_group", "dataflow")
 _OUTPUT: Final = "a_bits@output"
-_AXES: Final = ("dataflow", "w_bits", "a_bits", "psum_bits", "psum_group", _OUTPUT)
-_COLUMNS: Final = 3
-"""Of a layer's table: energy (pJ), latency (cycles), whether sums are grouped."""
+_WIDTHS: Final = ("w_bits", "a_bits", _OUTPUT)
+_SUMS: Final = ("dataflow", "psum_bits", "psum_group")
+_COLUMNS: Final = 4
+"""Of a layer's table: energy (pJ), latency (cycles), weight bits, whether sums are grouped."""
 
+_EIGHT: Final = np.array(8)
 _MIB_BITS: Final = 8 * 2**20
 _KIB_BITS: Final = 8 * 1024
 _PICO_PER_MICRO: Final = 1e6
 _PERCENT: Final = 100.0
+
+Indices = TypeVar("Indices", IntArray, SmallArray)
 
 
 def psum_accelerator(params: Mapping[str, object]) -> "PsumAccelerator":
@@ -114,23 +121,26 @@ class PsumAccelerator:
             SpecError: values that the platform does not take.
         """
         indices = accepted_indices(self, shape, choices)
-        w, a = indices["w_bits"], indices["a_bits"]
         tables = [_table(self.machine, _nameless(layer)) for layer in shape.layers]
-        total = summed(
-            tables,
-            _AXES,
-            {**indices, _OUTPUT: _output_indices(shape, a)},
-            size=len(w),
-            columns=_COLUMNS,
-        )
-        energy, latency, grouped = total.T
-        weights = np.array([layer.weights for layer in shape.layers], dtype=np.float64)
-        bits = np.array(BITS, dtype=np.float64)[w] @ weights
+        starts = np.concatenate([first for first, _ in tables])
+        offsets = len(tables[0][0]) * np.arange(len(tables))[:, None]
+
+        def rows(part: slice) -> IntArray:
+            at = small(indices, part)
+            at[_OUTPUT] = _output_indices(shape, at["a_bits"])
+            # all indices are known to be good, and "clip" is faster than to check them again
+            found = np.take(starts, counted(_SUMS, at) + offsets, mode="clip")
+            found += counted(_WIDTHS, at)
+            return found
+
+        size = len(indices["w_bits"])
+        total = summed([table for _, table in tables], rows, size=size, columns=_COLUMNS)
+        energy, latency, bits, grouped = total.T
         return {
             "memory_mib": (bits + self._vector_bits(shape)) / _MIB_BITS,
             "energy_uj": energy / _PICO_PER_MICRO,
             "latency_cycles": latency.copy(),
-            "area_um2": self._area(w, a, indices["dataflow"], grouped > 0),
+            "area_um2": self._area(indices, grouped > 0),
         }
 
     def breakdown(self, shape: NetworkShape, design: Design) -> list[dict[str, float | str]]:
@@ -142,15 +152,14 @@ class PsumAccelerator:
         `sum_kib` the room that they take, and `fits` says whether there is so much. `area_um2` is
         the last record's: it belongs to no layer.
         """
-        found = accepted_indices(self, shape, as_choices(shape, design))
-        indices = {knob: rows[:1] for knob, rows in found.items()}
+        indices = accepted_indices(self, shape, as_choices(shape, design))
         outputs = _output_indices(shape, indices["a_bits"])
         records = [
             self._record(layer, {knob: int(row[0, i]) for knob, row in indices.items()}, output)
             for i, (layer, output) in enumerate(zip(shape.layers, outputs[0], strict=True))
         ]
         grouped = np.array([any(float(r["psum_bits"]) < WHOLE for r in records)])
-        area = self._area(indices["w_bits"], indices["a_bits"], indices["dataflow"], grouped)
+        area = self._area(indices, grouped)
         other: dict[str, float | str] = {
             "layer": "(other)",
             "vector_parameters": shape.vector_parameters,
@@ -189,9 +198,7 @@ class PsumAccelerator:
             "memory_mib": layer.weights * int(w[0]) / _MIB_BITS,
         }
 
-    def _area(
-        self, w: IntArray, a: IntArray, dataflow: IntArray, grouped: FloatArray | IntArray
-    ) -> FloatArray:
+    def _area(self, at: Mapping[str, IntArray], grouped: NDArray[np.bool_]) -> FloatArray:
         """Return um^2 (n_designs,): an array for the widest operands of any layer, the buffers,
         and where sums are grouped, the engine for it."""
         array, buffers, technology = (
@@ -211,7 +218,8 @@ class PsumAccelerator:
         )
         macs = technology.mac_um2(widths[:, None], widths[None, :])
         kib = buffers.input_kib + buffers.weight_kib + buffers.sum_kib
-        plain = counts[dataflow[:, 0]] * macs[w.max(axis=1), a.max(axis=1)]
+        widest = macs[at["w_bits"].max(axis=1), at["a_bits"].max(axis=1)]
+        plain = counts[at["dataflow"][:, 0]] * widest
         plain = plain + technology.sram_um2(kib)
         area: FloatArray = plain * (1 + grouped * (self.sheet["grouping_area"] / _PERCENT))
         return area
@@ -224,13 +232,13 @@ def _flows() -> tuple[Value, ...]:
     return KNOBS["dataflow"].choices
 
 
-def _output_indices(shape: NetworkShape, a: IntArray) -> IntArray:
+def _output_indices(shape: NetworkShape, a: Indices) -> Indices:
     """Return the widths (indices) of finished outputs, (n_designs, n_layers): those of the widest
     consumer's inputs; what no layer reads is as wide as the inputs of its own layer."""
     place = {name: i for i, name in enumerate(shape.names)}
     readers = [[place[c] for c in layer.consumers] or [i] for i, layer in enumerate(shape.layers)]
     if all(len(found) == 1 for found in readers):
-        return a[:, [found[0] for found in readers]]
+        return np.take(a, [found[0] for found in readers], axis=1)
     return np.stack([a[:, found].max(axis=1) for found in readers], axis=1)
 
 
@@ -248,26 +256,49 @@ def _nameless(layer: Layer) -> Layer:
     )
 
 
-@lru_cache(maxsize=128)
-def _table(machine: Machine, layer: Layer) -> FloatArray:
-    """Return every choice's costs of a layer: (rows of _AXES, _COLUMNS)."""
-    sums = partial_sums(layer, machine.array.pci)
-    widths, groups = np.array(BITS), KNOBS["psum_group"].choices
-    choice = Choice(
-        w=widths.reshape(-1, 1, 1, 1, 1),
-        a=widths.reshape(-1, 1, 1, 1),
-        p=np.array(KNOBS["psum_bits"].choices, dtype=np.int64).reshape(-1, 1, 1),
-        alive=np.array([alive_codes(group, sums) for group in groups]).reshape(-1, 1),
-        o=widths,
-    )
-    sizes = [len(KNOBS[axis.partition("@")[0]].choices) for axis in _AXES]
-    table = np.empty((*sizes, _COLUMNS))
-    for flow, rows in zip(_flows(), table, strict=True):
-        costs = layer_costs(machine, layer, cast(Dataflow, flow), choice)
-        rows[..., 0] = costs.total_pj
-        rows[..., 1] = costs.latency
-        rows[..., 2] = costs.grouped
-    return table.reshape(-1, _COLUMNS)
+@lru_cache(maxsize=256)
+def _table(machine: Machine, layer: Layer) -> tuple[IntArray, FloatArray]:
+    """Return every choice's costs of a layer.
+
+    Most choices of partial sums cost the same: groups alone matter where sums do not fit, nothing
+    does under os. Only those that differ have rows, so that tables stay in the processor's cache.
+
+    Returns:
+        joint choice of _SUMS -> its first row, (n,); and the rows, which count through the joint
+        choices of _WIDTHS: (rows, _COLUMNS).
+    """
+    pci, groups = machine.array.pci, KNOBS["psum_group"].choices
+    alive = np.array([alive_codes(group, partial_sums(layer, pci)) for group in groups])
+    bits = np.array(KNOBS["psum_bits"].choices, dtype=np.int64)
+    stored, codes = (axis.reshape(-1) for axis in np.meshgrid(bits, alive, indexing="ij"))
+    widths, size = np.array(BITS), len(BITS) ** len(_WIDTHS)
+    starts: list[IntArray] = []
+    parts: list[FloatArray] = []
+    for flow in cast(tuple[Dataflow, ...], _flows()):
+        every = Choice(w=_EIGHT, a=_EIGHT, p=stored, alive=codes, o=_EIGHT)
+        first, kinds = _kinds(machine, stored_sums(machine, product_of(layer, pci), flow, every))
+        choice = Choice(
+            w=widths.reshape(-1, 1, 1),
+            a=widths.reshape(-1, 1),
+            p=stored[first].reshape(-1, 1, 1, 1),
+            alive=codes[first].reshape(-1, 1, 1, 1),
+            o=widths,
+        )
+        costs = layer_costs(machine, layer, flow, choice)
+        starts.append(size * (kinds + sum(map(len, parts)) // size))
+        rows = np.empty((len(first), *[len(BITS)] * len(_WIDTHS), _COLUMNS))
+        rows[..., 0], rows[..., 1] = costs.total_pj, costs.latency
+        rows[..., 2], rows[..., 3] = layer.weights * choice.w, costs.grouped
+        parts.append(rows.reshape(-1, _COLUMNS))
+    return np.concatenate(starts), np.concatenate(parts)
+
+
+def _kinds(machine: Machine, sums: StoredSums) -> tuple[IntArray, IntArray]:
+    """Return of each kind of partial sums its first choice, and of each choice its kind."""
+    over = sums.resident if machine.profile.spill == "fraction" else 1
+    told = sums.bits + 2 * WHOLE * np.where(sums.fits, 0, over)
+    _, first, kinds = np.unique(told, return_index=True, return_inverse=True)
+    return first, kinds
 
 
 def _energy_record(costs: LayerCosts) -> dict[str, float]:

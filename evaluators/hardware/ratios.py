@@ -26,7 +26,7 @@ from dse.knobs import KNOBS
 from dse.ports import FloatArray, IntArray
 from evaluators.hardware.choices import accepted_indices, accepted_values, as_choices
 from evaluators.hardware.constants import Constants
-from evaluators.hardware.tables import summed
+from evaluators.hardware.tables import counted, small, summed
 
 Mode = Literal["paper", "latency"]
 
@@ -120,8 +120,7 @@ class RatioPlatform:
         indices = accepted_indices(self, shape, choices)
         total = summed(
             self._tables(shape),
-            _AXES,
-            indices,
+            lambda part: counted(_AXES, small(indices, part)),
             size=len(indices["w_bits"]),
             columns=_FIXED_COLUMNS + len(self._widths),
         )

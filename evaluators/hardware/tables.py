@@ -1,55 +1,56 @@
 """Costs of whole populations by one table a layer: a row a choice, a column a figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dse.knobs import KNOBS
 from dse.ports import FloatArray, IntArray
 
-_CHUNK = 2000
+_CHUNK: Final = 4000
 """Designs costed at a time: their indices and sums stay in the processor's cache."""
+
+SmallArray = NDArray[np.unsignedinteger[Any]]  # of any width
+
+Rows = Callable[[slice], IntArray | SmallArray]
+"""Gives for a part of the designs the rows (n_layers, n) of the layers' tables."""
 
 
 def summed(
-    tables: Sequence[FloatArray] | FloatArray,
-    knobs: Sequence[str],
-    indices: Mapping[str, IntArray],
-    *,
-    size: int,
-    columns: int,
+    tables: Sequence[FloatArray] | FloatArray, rows: Rows, *, size: int, columns: int
 ) -> FloatArray:
     """Add up each design's rows, layer after layer: (size, columns).
 
     Args:
-        tables: of each layer, (rows, columns); rows count through the choices of `knobs` as the
-            catalogue lists them, the last knob fastest.
-        indices: knob -> indices (size, n_layers) into its choices.
+        tables: of each layer, (any number of rows, columns).
     """
     total = np.zeros((size, columns))
     for start in range(0, size, _CHUNK):
         part = slice(start, min(start + _CHUNK, size))
-        rows = np.ascontiguousarray(_rows(knobs, indices, part).T)
-        row = np.empty((rows.shape[1], columns))
-        for table, picked in zip(tables, rows, strict=True):
+        sums, row = total[part], np.empty((part.stop - start, columns))
+        for table, picked in zip(tables, rows(part), strict=True):
             # "clip" alone writes into `out` unbuffered; the indices are known to be good
-            total[part] += np.take(table, picked, axis=0, out=row, mode="clip")
+            sums += np.take(table, picked, axis=0, out=row, mode="clip")
     return total
 
 
-def _rows(knobs: Sequence[str], indices: Mapping[str, IntArray], part: slice) -> IntArray:
+def counted(knobs: Sequence[str], indices: Mapping[str, SmallArray]) -> SmallArray:
+    """Number the joint choices of some knobs, the last knob fastest: (n_layers, n), uint16.
+
+    Args:
+        knobs: names of knobs; what follows an "@" tells several uses of one knob apart.
+        indices: knob -> indices (n, n_layers) into its choices.
+    """
     first, *others = knobs
-    rows = indices[first][part].copy()
+    numbers = indices[first].astype(np.uint16)
     for knob in others:
-        rows *= _count(knob)
-        rows += indices[knob][part]
-    return rows
+        numbers *= len(KNOBS[knob.partition("@")[0]].choices)
+        numbers += indices[knob]
+    return np.ascontiguousarray(numbers.T)
 
 
-def _count(knob: str) -> int:
-    return len(KNOBS[_plain(knob)].choices)
-
-
-def _plain(knob: str) -> str:
-    """Return the knob whose choices a name's indices mean: "a_bits@next" are widths too."""
-    return knob.partition("@")[0]
+def small(indices: Mapping[str, IntArray], part: slice) -> dict[str, SmallArray]:
+    """Return a part of the designs' indices in bytes: passes over them take less memory."""
+    return {knob: found[part].astype(np.uint8) for knob, found in indices.items()}

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import final
 
 import numpy as np
 
 from dse.ports import FloatArray, IntArray
-from evaluators.hardware.constants import Constants
+from evaluators.hardware.constants import Constants, load_constants
 
 _BYTE = 8
 _KIB_BITS = 8 * 1024
@@ -24,9 +24,9 @@ class SramPoint:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Technology:
-    """One set of constants.
+    """One set of constants; `technology` makes each once, so that equal ones are the same.
 
     It names `mac_energy_0`, `_1`, `_2` (a polynomial in operand width), `add_energy_per_bit`,
     `dram_energy`, `sram_energy` or none, points `sram_read_B` and `sram_write_B` for memories of B
@@ -84,6 +84,12 @@ class Technology:
         constant, linear, square = (self.sheet[f"{name}_{power}"] for power in range(3))
         mean = (w_bits + a_bits) / 2
         return constant + linear * mean + square * (w_bits * a_bits)
+
+
+@cache
+def technology(name: str) -> Technology:
+    """Return the technology whose constants are `platforms/NAME.yaml`."""
+    return Technology(load_constants(name))
 
 
 def interpolated(points: tuple[SramPoint, ...], kib: float) -> SramPoint:

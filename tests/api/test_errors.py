@@ -61,7 +61,8 @@ def test_every_route_of_a_job_tells_in_one_way_that_there_is_none(
     service: httpx.Client, path: str, method: str
 ) -> None:
     url = path.replace("{job_id}", "0" * 32).replace("{name}", "front").replace("{number}", "1")
-    body = {"generations": 9} if path.endswith(":extend") else {}
+    bodies = {":extend": {"generations": 9}, ":recost": {"name": "silago"}}
+    body = next((told for action, told in bodies.items() if path.endswith(action)), {})
 
     problem_of(service.request(method, url, json=body), 404, "not_found")
 

@@ -145,6 +145,47 @@ def test_front_as_csv_has_a_row_for_each_design(
     assert rows[0]["w_bits@L0"] == "4"
 
 
+def test_front_shows_what_another_platform_says_and_why_it_does_not(
+    dse: Dse, spec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dse("submit", spec)
+
+    assert dse("front", "--recost", "zigzag") == 0
+
+    told = capsys.readouterr().out
+    assert "zigzag energy_uj [uJ]" in told
+    assert "2.5" in told
+    assert "layer L0: ZigZag took longer than 60 s" in told
+
+
+def test_recosts_as_json_stand_beside_their_designs(
+    dse: Dse, spec: str, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dse("submit", spec)
+    capsys.readouterr()
+
+    assert dse("front", "--recost", "zigzag", "--param", "pci=16", "--json") == 0
+
+    document = json.loads(capsys.readouterr().out)
+    assert json.loads(service.requests[-1].content)["params"] == {"pci": 16}
+    assert document["platform"] == "zigzag"
+    assert [item["recost"]["costs"] for item in document["items"]] == [
+        {"energy_uj": None},
+        {"energy_uj": 2.5},
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [("--param", "pci=16"), ("--recost", "zigzag", "--csv"), ("--recost", "no-chip")]
+)
+def test_recosts_that_make_no_sense_are_refused(
+    dse: Dse, spec: str, options: tuple[str, ...]
+) -> None:
+    dse("submit", spec)
+
+    assert dse("front", *options) == 2
+
+
 def test_front_has_one_form_at_a_time(dse: Dse, capsys: pytest.CaptureFixture[str]) -> None:
     assert dse("front", "--csv", "--json") == 2
     assert "exclude each other" in capsys.readouterr().err

@@ -62,6 +62,19 @@ def test_words_are_told_by_their_shares() -> None:
     )
 
 
+def test_numbers_with_a_word_among_them_are_told_by_their_shares() -> None:
+    document = run_document()
+    for i, item in enumerate(document["front"]):
+        layers = list(item["design"]["w_bits"])
+        item["design"] = {"psum_group": dict.fromkeys(layers, "all" if i else 2)}
+
+    told = choice_summary(document)
+
+    assert re.fullmatch(
+        r"Over \d+ members, psum_group is all in \d+ %, 2 in \d+ % of the layers.", told
+    )
+
+
 def test_the_gap_to_unseen_data_is_told() -> None:
     assert "+1.50 on average" in split_summary(DOCUMENT)
 

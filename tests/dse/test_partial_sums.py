@@ -12,15 +12,17 @@ from dse import baselines
 from dse.design import Choices, Design, Value
 from dse.errors import SpecError
 from dse.knobs import KNOBS
+from dse.ports import Role
 from dse.problem import Problem
 from tests.dse.test_baselines import FLOAT, Recorder
-from tests.fakes import LAYERS, fake_problem
+from tests.dse.test_search import run, small
+from tests.fakes import LAYERS, FakePool, MemoryStore, fake_problem
 
 WIDTHS = [{"knob": "w_bits", "choices": [8]}, {"knob": "a_bits", "choices": [8]}]
 BITS = {"knob": "psum_bits", "choices": [8, 32], "tie": "all"}
 GROUP = {"knob": "psum_group", "choices": [2, 4, "all"]}
 FLOW = {"knob": "dataflow", "choices": ["is", "os"]}
-WHOLE = {"constraints": [], "reference_point": {"error": 60.0, "speedup": 0.1}}
+WHOLE: dict[str, Any] = {"constraints": [], "reference_point": {"error": 60.0, "speedup": 0.1}}
 
 
 def problem(*knobs: dict[str, Any]) -> Problem:
@@ -135,6 +137,34 @@ def test_uniform_baselines_keep_sums_as_exact_as_the_choices_allow() -> None:
     assert at(found, "psum_bits") == [32, 8, 8]
     assert at(found, "psum_group") == [1, 1, 2]
     assert at(found, "dataflow") == ["is"] * 3
+
+
+@pytest.mark.parametrize("algorithm", ["nsga2", "random"])
+def test_every_design_is_run_once_until_there_are_no_more(algorithm: str) -> None:
+    lines = [
+        {"knob": "w_bits", "choices": [8, 16]},
+        *WIDTHS[1:],
+        {"knob": "psum_bits", "choices": [8, 32]},
+        {"knob": "psum_group", "choices": [1, 4, "all"], "tie": "all"},
+        FLOW,
+    ]
+    platforms = [{"name": "sum-chip"}]
+    settings = small(algorithm=algorithm, population=40, offspring=20, generations=20)
+    store = MemoryStore()
+
+    run(store, FakePool(), platforms=platforms, knobs=lines, search=settings, **WHOLE)
+
+    designs = [
+        p.design
+        for (role, _), proposals in store.proposals.items()
+        if role is Role.SEARCH
+        for p in proposals
+    ]
+    space = fake_problem(platforms=platforms, knobs=lines, **WHOLE).space
+    genomes = product(*(range(n) for n in space.cardinalities))
+    assert len(designs) == len({d.hash for d in designs})
+    assert {d.hash for d in designs} == {space.decode(genome).hash for genome in genomes}
+    assert store.notes[-1] == "search.exhausted"
 
 
 def test_greedy_narrows_partial_sums_from_the_largest_group() -> None:

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -10,6 +13,8 @@ from api.report import render_report
 from api.runs import run_document
 from api.settings import Settings
 from dse.ports import Role
+from evaluators.hardware.choices import as_choices
+from evaluators.registry import Places, make_platform, make_workload
 from storage.engine import reading
 from storage.repositories import Results
 from tests.api.problems import problem_of
@@ -52,6 +57,45 @@ def test_each_generation_has_its_front(service: httpx.Client, job: str) -> None:
     fronts = [service.get(f"/v1/jobs/{job}/front?generation={g}").json() for g in range(4)]
 
     assert [{e["generation"] for e in front["items"]} for front in fronts] == [{0}, {1}, {2}, {3}]
+
+
+def test_the_front_is_costed_on_another_platform(
+    service: httpx.Client, engine: Engine, job: str
+) -> None:
+    asked: dict[str, Any] = {
+        "name": "psum-accelerator",
+        "params": {"constants": "interstellar-28"},
+    }
+
+    page = service.post(f"/v1/jobs/{job}/front:recost", json=asked).json()
+
+    with reading(engine) as connection:
+        front = Results(connection).front(job)
+    platform = make_platform(asked["name"], asked["params"])
+    shape = make_workload("sru-phones", {}, Places(home=Path("unused"))).shape
+    assert page["platform"] == "psum-accelerator"
+    assert [e["hash"] for e in page["items"]] == [e.design.hash for e in front]
+    for found, evaluation in zip(page["items"], front, strict=True):
+        costs = platform.cost(shape, as_choices(shape, evaluation.design))
+        assert found["costs"] == {name: float(column[0]) for name, column in costs.items()}
+        assert found["reason"] is None
+
+
+def test_designs_that_another_platform_does_not_take_say_so(
+    service: httpx.Client, job: str
+) -> None:
+    page = service.post(f"/v1/jobs/{job}/front:recost", json={"name": "silago"}).json()
+
+    assert page["items"]
+    for found in page["items"]:
+        assert found["costs"] == {}
+        assert "platform 'silago'" in found["reason"]
+
+
+def test_a_platform_that_does_not_exist_costs_nothing(service: httpx.Client, job: str) -> None:
+    response = service.post(f"/v1/jobs/{job}/front:recost", json={"name": "no-chip"})
+
+    assert "unknown platform 'no-chip'" in problem_of(response, 422, "unknown_name").detail
 
 
 def test_a_generation_that_is_not_finished_has_none(service: httpx.Client, job: str) -> None:

@@ -267,6 +267,22 @@ class FakeService:
         page = {"items": self.front_items, "next_page_token": None, "objectives": objectives}
         return httpx.Response(200, json=page)
 
+    def recost(self, body: Json, id: str) -> httpx.Response:
+        if body["name"] not in ("zigzag", "psum-accelerator"):
+            return problem(422, "unknown_name", detail=f"unknown platform {body['name']!r}")
+        items = [
+            {
+                "hash": item["hash"],
+                "generation": item["generation"],
+                "position": item["position"],
+                "costs": {"energy_uj": 2.5 if place else None},
+                "reason": None if place else "layer L0: ZigZag took longer than 60 s",
+            }
+            for place, item in enumerate(self.front_items)
+        ]
+        page = {"items": items, "next_page_token": None, "platform": body["name"]}
+        return httpx.Response(200, json=page)
+
     def evaluations(self, body: Json, id: str) -> httpx.Response:
         return pages([evaluation_data(i) for i in range(4)])[0]
 
@@ -323,6 +339,7 @@ _ROUTES: dict[tuple[str, str], Callable[..., httpx.Response]] = {
     ("DELETE", _JOB): FakeService.delete,
     ("GET", f"{_JOB}/events"): FakeService.follow,
     ("GET", f"{_JOB}/front"): FakeService.front,
+    ("POST", f"{_JOB}/front:recost"): FakeService.recost,
     ("GET", f"{_JOB}/evaluations"): FakeService.evaluations,
     ("GET", f"{_JOB}/baselines"): FakeService.baselines,
     ("GET", f"{_JOB}/beacons"): FakeService.beacons,

@@ -1,3 +1,5 @@
+import json
+
 import httpx
 import pytest
 
@@ -226,3 +228,22 @@ def test_wait_outlives_a_server_that_restarts() -> None:
         return service(request)
 
     assert client_of(flaky).submit(SPEC).wait().state == JobState.SUCCEEDED
+
+
+def test_a_front_is_costed_on_another_platform() -> None:
+    service = FakeService()
+    job = client_of(service).submit(SPEC)
+
+    failed, good = job.recost("zigzag", {"constants": "interstellar-28"}, timeout=900)
+
+    assert json.loads(service.requests[-1].content) == {
+        "name": "zigzag",
+        "params": {"constants": "interstellar-28"},
+    }
+    assert service.requests[-1].extensions["timeout"]["read"] == 900
+    assert [r.hash for r in (failed, good)] == [e.hash for e in job.front()]
+    assert (failed.costs, failed.reason) == (
+        {"energy_uj": None},
+        "layer L0: ZigZag took longer than 60 s",
+    )
+    assert (good.costs, good.reason) == ({"energy_uj": 2.5}, None)

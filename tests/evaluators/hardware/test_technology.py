@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluators.hardware.constants import load_constants
-from evaluators.hardware.technology import Technology, cubic_pj_per_bit
+from evaluators.hardware.technology import cubic_pj_per_bit, technology
 
 SETS = ("horowitz-45", "interstellar-28", "general-45")
 FILES = sorted(
@@ -17,10 +17,6 @@ FILES = sorted(
 )
 # synthesised 4 x 4 arrays in the code of BitFusion, per unit: width -> pJ a cycle, um^2
 FIXED_UNITS = {2: (0.0407, 81.1), 4: (0.0824, 191.6), 8: (0.2034, 510.7), 16: (0.6027, 1679)}
-
-
-def technology(name: str) -> Technology:
-    return Technology(load_constants(name))
 
 
 def mac(name: str, w: int, a: int) -> float:
