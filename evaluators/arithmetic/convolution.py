@@ -49,6 +49,13 @@ class Window:
             inputs, weights, bias, self.stride, padding, self.dilation, self.groups
         )
 
+    def pointwise(self, weights: Tensor) -> bool:
+        """Tell whether it is a matrix product of the channels of each place by itself."""
+        ones = (1,) * (weights.dim() - 2)
+        margins = self.margins(ones)
+        unpadded = all(margin == (0, 0) for margin in margins)
+        return weights.shape[2:] == ones and self.stride == ones and self.groups == 1 and unpadded
+
     def margins(self, kernel: Sequence[int]) -> list[tuple[int, int]]:
         """Return the zeros before and after, of each dimension."""
         if self.padding == "same":

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Of float32: 256 KiB.
-_STRETCH = 2**16
+# Of float32: 512 KiB.
+_STRETCH = 2**17
 _INT8 = 2**7
 
 
@@ -47,13 +47,33 @@ class Encoding:
             values: float32 or float64, `dense`.
         """
         codes = torch.empty_like(values)
-        total = values.new_zeros(())
+        total, scale = values.new_zeros(()), values.new_tensor(self.scale)
         for source, target in _stretches(values, codes):
             total += source.sum()
-            torch.mul(source, self.scale, out=target)
+            torch.mul(source, scale, out=target)
             # Clamping after the zero point is added or with ends moved by it is the same thing.
             target.round_().clamp_(self.low - self.zero, self.high - self.zero)
         return codes, _finite(total, values)
+
+    def halves(self, values: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Return the centred codes of `values`, of 16 bits, in two parts of like size: code =
+        256 * upper + lower, both within -128 .. 128; and whether the values are finite.
+
+        Args:
+            values: float32, `dense`.
+
+        Returns:
+            upper, lower: in the dtype, shape and order in memory of `values`.
+        """
+        upper, lower = torch.empty_like(values), torch.empty_like(values)
+        total, scale = values.new_zeros(()), values.new_tensor(self.scale)
+        for source, high, low in _stretches(values, upper, lower):
+            total += source.sum()
+            torch.mul(source, scale, out=low)
+            low.round_().clamp_(self.low - self.zero, self.high - self.zero)
+            torch.mul(low, 2.0**-8, out=high).round_()
+            low.sub_(high, alpha=2.0**8)
+        return upper, lower, _finite(total, values)
 
     def stored(self, values: Tensor) -> tuple[Tensor, bool]:
         """Return the codes of `values` as int8 up to 8 bits and as int16 beyond, in their shape
@@ -64,10 +84,10 @@ class Encoding:
         """
         codes = torch.empty_like(values, dtype=torch.int8 if self.narrow else torch.int16)
         scratch = torch.empty(min(_STRETCH, values.numel()))
-        total = values.new_zeros(())
+        total, scale = values.new_zeros(()), values.new_tensor(self.scale)
         for source, target in _stretches(values, codes):
             total += source.sum()
-            held = torch.mul(source, self.scale, out=scratch[: source.numel()]).round_()
+            held = torch.mul(source, scale, out=scratch[: source.numel()]).round_()
             if self.zero:
                 held.add_(self.zero)
             target.copy_(held.clamp_(self.low, self.high))
@@ -80,9 +100,8 @@ def dense(values: Tensor) -> Tensor:
     return values if values.permute(order).is_contiguous() else values.contiguous()
 
 
-def _stretches(values: Tensor, codes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    source, target = _in_memory(values), _in_memory(codes)
-    return zip(torch.split(source, _STRETCH), torch.split(target, _STRETCH), strict=True)
+def _stretches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(torch.split(_in_memory(one), _STRETCH) for one in tensors), strict=True)
 
 
 def _in_memory(tensor: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from evaluators.arithmetic.byte_paths import PART_LIMIT, PATHS, BytePath, Full
+from evaluators.arithmetic.byte_paths import PART_LIMIT, PATHS, BytePath, Full, IntMm
 from evaluators.arithmetic.settings import in_full
 
 # (m, k, n): single figures, and sizes about those of vector registers and tiles.
@@ -31,6 +31,15 @@ def byte_path() -> BytePath:
     with in_full(), torch.no_grad():
         exact = [path for path in PATHS if is_exact(path)]
         return min(exact, key=_seconds, default=Full())
+
+
+@cache
+def int_mm() -> IntMm | None:
+    """Return `torch._int_mm` as a way to multiply, if it is exact here and faster than float32;
+    the first call takes a while."""
+    path = IntMm()
+    with in_full(), torch.no_grad():
+        return path if is_exact(path) and _seconds(path) < _seconds(Full()) else None
 
 
 def is_exact(path: BytePath) -> bool:

@@ -16,7 +16,7 @@ from evaluators.arithmetic.convolvers import convolution_multiplier
 from evaluators.arithmetic.encoding import Encoding
 from evaluators.arithmetic.matmul import MatMul
 from evaluators.arithmetic.multipliers import Multiplier, matrix_multiplier
-from evaluators.arithmetic.probe import byte_path
+from evaluators.arithmetic.probe import byte_path, int_mm
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 Product = Weighted | MatMul
@@ -173,7 +173,13 @@ class _ConvolutionForm:
         dtype: torch.dtype,
     ) -> Multiplier:
         return convolution_multiplier(
-            weights, encoding, step, heaviest=heaviest, window=self.window
+            weights,
+            encoding,
+            step,
+            heaviest=heaviest,
+            dtype=dtype,
+            window=self.window,
+            bytes_pay=int_mm() is not None,
         )
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
