@@ -30,7 +30,7 @@ from evaluators.tasks import Evaluator, make_evaluator
 WORKLOADS = ("minilm-similarity", "sru-phones", "lenet-digits", "efficientnet-lite0")
 TILES, BITS, GROUPS = (64, 32, 8), (16, 8, 6, 4), (1, 2, 3, 4, "all")
 _RETRAINED: Sequence[tuple[int, int, Value]] = [
-    (tile, bits, group) for tile in (32, 8) for bits in (8, 6, 4) for group in (1, 4)
+    (tile, bits, group) for bits in (6, 4, 8) for tile in (8, 32) for group in (1, 4)
 ]
 _STEPS = 150
 _SEED = 1
@@ -178,8 +178,8 @@ def report(name: str, found: Mapping[str, Figures]) -> Iterator[str]:
         for cell in retrained:
             place = cell.removesuffix(" retrained")
             figures = (found[place], found[cell], found.get(f"{place} learned"))
-            shown = " | ".join("–" if one is None else _figures(one) for one in figures)
-            yield f"| {place.replace('/', ' | ')} | {shown} |"
+            row = " | ".join("–" if one is None else _figures(one) for one in figures)
+            yield f"| {place.replace('/', ' | ')} | {row} |"
         yield ""
 
 
