@@ -20,6 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from api import bootstrap
+from api.console import Bars
+from api.settings import read_settings
 from dse.design import Design, NetworkShape, Value
 from dse.pareto import hypervolume
 from dse.spec import JobSpec, spec_from_data
@@ -136,19 +139,18 @@ def search_spec(*, seed: int, with_sums: bool, quick: bool) -> JobSpec:
 
 def searches(*, seed: int, quick: bool) -> dict[str, Any]:
     """Run both searches and set their fronts against each other and against uniform designs."""
-    from api import bootstrap
-    from api.console import Bars
-    from api.settings import read_settings
-
-    settings, found = read_settings(), {}
+    settings = read_settings()
+    found: dict[str, list[list[float]]] = {}
     for name, with_sums in (("searched", True), ("whole", False)):
         spec = search_spec(seed=seed, with_sums=with_sums, quick=quick)
         with Bars() as bars:
             job = bootstrap.run_job(spec, settings, processes=None, progress=bars)
         document = bootstrap.document(settings, job)
         found[name] = _points(document["front"])
-        found["uniform"] = found.get("uniform", []) + _points(document["baselines"])
-    reference = np.max(np.asarray(sum(found.values(), [])), axis=0) * 1.01
+        found.setdefault("uniform", _points(document["baselines"]))
+    reference = (
+        np.max(np.concatenate([np.asarray(points) for points in found.values()]), axis=0) * 1.01
+    )
     volumes = {name: hypervolume(np.asarray(points), reference) for name, points in found.items()}
     return {"fronts": found, "reference": reference.tolist(), "hypervolumes": volumes}
 
