@@ -12,8 +12,9 @@ from torch import Tensor
 
 from evaluators.arithmetic.byte_paths import PART_LIMIT, BytePath, Full, Packed
 from evaluators.arithmetic.encoding import Encoding
-from evaluators.arithmetic.parts import Part, input_parts, joined, weight_parts
-from evaluators.arithmetic.products import exact_dtype, heaviest_column, integer_product
+from evaluators.arithmetic.parts import Part, input_parts, joined
+from evaluators.arithmetic.products import exact_dtype, integer_product
+from evaluators.arithmetic.weights import Weights
 
 # Rows whose sums stay in the processor's caches while parts are joined.
 _AT_ONCE = 2**9
@@ -135,20 +136,13 @@ def scaled(product: Tensor, step: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def matrix_multiplier(
-    weights: Tensor,
-    encoding: Encoding,
-    step: Tensor,
-    *,
-    heaviest: int,
-    dtype: torch.dtype,
-    path: BytePath,
+    weights: Weights, encoding: Encoding, step: Tensor, *, dtype: torch.dtype, path: BytePath
 ) -> Multiplier:
     """Return the fastest exact product for weights and inputs of these widths.
 
     Args:
-        weights: codes (n, k), int8 up to 8 bits and int16 beyond.
+        weights: (n, k).
         step: real value of 1 in the product of codes, float64 (n,) or ().
-        heaviest: as `heaviest_column` has it.
         dtype: of the values that come.
         path: how this processor multiplies bytes.
 
@@ -156,21 +150,19 @@ def matrix_multiplier(
         SpecError: sums may reach beyond 2^53.
     """
     if dtype == torch.float32:
-        steps = step.float().expand(len(weights)).contiguous()
-        if weights.dtype == torch.int8 and encoding.narrow:
-            if heaviest * _BYTE <= path.limit:
-                packed = path.pack(weights)
+        steps = step.float().expand(len(weights.codes)).contiguous()
+        if weights.codes.dtype == torch.int8 and encoding.narrow:
+            if weights.heaviest * _BYTE <= path.limit:
+                packed = weights.packed(path)
                 return ByteMultiplier(path=path, packed=packed, encoding=encoding, step=steps)
         # Where bytes are no faster than floats, the parts' products take longer than float64.
-        elif not isinstance(path, Full):
-            parts = weight_parts(weights)
-            if all(heaviest_column(part.codes) * _BYTE <= PART_LIMIT for part in parts):
-                return PartsMultiplier(
-                    path=path,
-                    packed=path.pack(torch.cat([part.codes for part in parts])),
-                    shifts=tuple(part.shift for part in parts),
-                    encoding=encoding,
-                    step=steps,
-                )
-    exact = exact_dtype(heaviest * encoding.largest)
-    return FloatMultiplier(weights=weights.to(exact), encoding=encoding, step=step)
+        elif not isinstance(path, Full) and weights.stack.heaviest * _BYTE <= PART_LIMIT:
+            return PartsMultiplier(
+                path=path,
+                packed=weights.packed(path),
+                shifts=weights.stack.shifts,
+                encoding=encoding,
+                step=steps,
+            )
+    exact = exact_dtype(weights.heaviest * encoding.largest)
+    return FloatMultiplier(weights=weights.codes.to(exact), encoding=encoding, step=step)

@@ -14,7 +14,7 @@ from evaluators.arithmetic.convolvers import (
 from evaluators.arithmetic.encoding import Encoding
 from evaluators.arithmetic.multipliers import Multiplier
 from evaluators.arithmetic.probe import int_mm
-from evaluators.arithmetic.products import heaviest_column
+from evaluators.arithmetic.weights import Weights
 from tests.evaluators.arithmetic.test_convolution import convolutions
 from tests.evaluators.arithmetic.test_multipliers import (
     encodings,
@@ -33,10 +33,9 @@ def _multiplier(
 ) -> tuple[Multiplier, Tensor]:
     step = torch.linspace(1e-4, 0.3, len(weights), dtype=torch.float64)
     multiply = convolution_multiplier(
-        weights,
+        Weights(weights),
         encoding,
         step,
-        heaviest=heaviest_column(weights),
         dtype=torch.float32,
         window=window,
         bytes_pay=bytes_pay,
