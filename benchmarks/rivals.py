@@ -78,7 +78,7 @@ def brevitas_inference(model: nn.Module) -> Any:  # of a package without types
 
 def _brevitas_layer(module: nn.Module, w_bits: int, a_bits: int) -> nn.Module | None:
     qnn, quant = import_module("brevitas.nn"), import_module("brevitas.quant")
-    make: Callable[..., nn.Module]
+    make: Callable[..., Any]  # of a package without types
     if isinstance(module, nn.Linear):
         make = partial(qnn.QuantLinear, module.in_features, module.out_features)
     elif isinstance(module, nn.Conv2d):
@@ -94,7 +94,7 @@ def _brevitas_layer(module: nn.Module, w_bits: int, a_bits: int) -> nn.Module | 
         )
     else:
         return None
-    layer = make(
+    layer: nn.Module = make(
         bias=module.bias is not None,
         weight_quant=quant.Int8WeightPerTensorFloat,
         input_quant=quant.Int8ActPerTensorFloat,

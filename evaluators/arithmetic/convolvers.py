@@ -10,7 +10,7 @@ from torch import Tensor
 from evaluators.arithmetic.convolution import Window, integer_convolution
 from evaluators.arithmetic.encoding import Encoding, dense
 from evaluators.arithmetic.multipliers import Multiplier, scaled
-from evaluators.arithmetic.parts import Part, input_parts, joined
+from evaluators.arithmetic.parts import Part, input_parts, join
 from evaluators.arithmetic.products import exact_dtype
 from evaluators.arithmetic.weights import Weights
 
@@ -67,8 +67,9 @@ class PartsConvolver:
             for shift, weights in self.weights
             for place, codes in inputs
         ]
-        dimensions = self.weights[0][1].dim() - 2
-        return _scaled(joined(products), self.step, bias, dimensions), finite
+        real = torch.empty_like(products[0][1])
+        join(products, real)
+        return _scaled(real, self.step, bias, self.weights[0][1].dim() - 2), finite
 
     def _inputs(self, values: Tensor) -> tuple[list[tuple[int, Tensor]], bool]:
         if self.encoding.narrow:
@@ -107,7 +108,7 @@ class PointwiseConvolver:
         flat = product.view(-1, len(self.step), size.numel())
         channels = self.weights.shape[1]
         for target, source in zip(flat, codes.view(-1, channels, size.numel()), strict=True):
-            target.copy_(joined(self._products(source)))
+            join(self._products(source), target)
         return _scaled(product, self.step, bias, self.dimensions), finite
 
     def _products(self, codes: Tensor) -> list[tuple[int, Tensor]]:

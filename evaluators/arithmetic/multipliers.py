@@ -12,12 +12,14 @@ from torch import Tensor
 
 from evaluators.arithmetic.byte_paths import PART_LIMIT, BytePath, Full, Packed
 from evaluators.arithmetic.encoding import Encoding
-from evaluators.arithmetic.parts import Part, input_parts, joined
+from evaluators.arithmetic.parts import Part, input_parts, join
 from evaluators.arithmetic.products import exact_dtype, integer_product
 from evaluators.arithmetic.weights import Weights
 
-# Rows whose sums stay in the processor's caches while parts are joined.
-_AT_ONCE = 2**9
+# Sums of a part that are made at once, to be joined while they are near.
+_AT_ONCE, _LEAST_ROWS = 2**17, 2**7
+# Rows of a product in floats, for sums in float64 to be rounded while they are near.
+_FLOAT_ROWS = 2**9
 # Largest magnitude of a code of 8 bits, moved or centred.
 _BYTE = 2**8 - 1
 
@@ -51,8 +53,14 @@ class FloatMultiplier:
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
         codes, finite = self.encoding.centred(values.contiguous())
-        product = integer_product(codes.to(self.weights.dtype), self.weights)
-        return scaled(product.to(values.dtype), self.step, bias), finite
+        rows = codes.reshape(-1, codes.shape[-1])
+        real = codes.new_empty(len(rows), len(self.weights))
+        for source, target in zip(
+            torch.split(rows, _FLOAT_ROWS), torch.split(real, _FLOAT_ROWS), strict=True
+        ):
+            target.copy_(integer_product(source.to(self.weights.dtype), self.weights))
+            scaled(target, self.step, bias)
+        return real.reshape(*values.shape[:-1], len(self.weights)), finite
 
 
 @final
@@ -101,10 +109,11 @@ class PartsMultiplier:
         rows = codes.reshape(-1, codes.shape[-1])
         channels = len(self.step)
         product = torch.empty(len(rows), channels)
+        count = max(_LEAST_ROWS, _AT_ONCE // channels)
         for source, target in zip(
-            torch.split(rows, _AT_ONCE), torch.split(product, _AT_ONCE), strict=True
+            torch.split(rows, count), torch.split(product, count), strict=True
         ):
-            target.copy_(joined(self._products(source)))
+            join(self._products(source), target)
             scaled(target, self.step, bias)
         return product.reshape(*values.shape[:-1], channels), finite
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evaluators.arithmetic.encoding import dense
 from evaluators.arithmetic.matmul import MatMul
-from evaluators.arithmetic.products import exact_dtype, integer_matmul
+from evaluators.arithmetic.products import exact_dtype, rounded_matmul
 from evaluators.quantizers.grid import Grid
 from evaluators.quantizers.kinds import interpose, second
 from evaluators.quantizers.weighted import not_finite
@@ -52,9 +52,9 @@ class DynamicProduct:
         first = _codes(a, operands.inputs, self.layer)
         other = _codes(b, operands.second, second(self.layer))
         dtype = operands.dtype(a.shape[-1])
-        product = integer_matmul(first.to(dtype), other.to(dtype))
         wide = torch.promote_types(first.dtype, other.dtype)
-        return product.to(wide).mul_(operands.step).to(torch.promote_types(a.dtype, b.dtype))
+        product = rounded_matmul(first, other, exact=dtype, dtype=wide)
+        return product.mul_(operands.step).to(torch.promote_types(a.dtype, b.dtype))
 
 
 def _codes(values: Tensor, grid: Grid, operand: str) -> Tensor:
