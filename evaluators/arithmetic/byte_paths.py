@@ -40,6 +40,7 @@ class BytePath(Protocol):
     Attributes:
         name: as tables tell it.
         limit: largest sum that it keeps exact.
+        keeps: whether packed weights are bytes, and take long enough to pack to be kept.
     """
 
     @property
@@ -47,6 +48,9 @@ class BytePath(Protocol):
 
     @property
     def limit(self) -> int: ...
+
+    @property
+    def keeps(self) -> bool: ...
 
     def pack(self, weights: Tensor) -> Packed:
         """Prepare weights, int8 (n, k)."""
@@ -77,6 +81,7 @@ class OneDnn:
 
     name = "onednn"
     limit = _INT32
+    keeps = True
 
     def pack(self, weights: Tensor) -> Packed:
         packed = torch.ops.onednn.qlinear_prepack(weights.contiguous(), None)
@@ -113,6 +118,7 @@ class IntMm:
 
     name = "int_mm"
     limit = _INT32
+    keeps = False
 
     def pack(self, weights: Tensor) -> Packed:
         return Packed(weights=weights.t(), channels=len(weights), sums=_sums(weights))
@@ -136,6 +142,7 @@ class Medium:
 
     name = "medium"
     limit = PART_LIMIT
+    keeps = False
 
     def pack(self, weights: Tensor) -> Packed:
         return Packed(weights=weights.float(), channels=len(weights), sums=_sums(weights))
@@ -161,6 +168,7 @@ class Full:
 
     name = "float32"
     limit = PART_LIMIT
+    keeps = False
 
     def pack(self, weights: Tensor) -> Packed:
         return Packed(weights=weights.float(), channels=len(weights), sums=_sums(weights))

@@ -10,8 +10,9 @@ from torch import Tensor
 from evaluators.arithmetic.convolution import Window, integer_convolution
 from evaluators.arithmetic.encoding import Encoding, dense
 from evaluators.arithmetic.multipliers import Multiplier, scaled
-from evaluators.arithmetic.parts import Part, input_parts, joined, weight_parts
-from evaluators.arithmetic.products import exact_dtype, heaviest_column
+from evaluators.arithmetic.parts import Part, input_parts, join
+from evaluators.arithmetic.products import exact_dtype
+from evaluators.arithmetic.weights import Weights
 
 _FLOAT32: Final = 2**24
 _HALF: Final = 2**7
@@ -66,8 +67,9 @@ class PartsConvolver:
             for shift, weights in self.weights
             for place, codes in inputs
         ]
-        dimensions = self.weights[0][1].dim() - 2
-        return _scaled(joined(products), self.step, bias, dimensions), finite
+        real = torch.empty_like(products[0][1])
+        join(products, real)
+        return _scaled(real, self.step, bias, self.weights[0][1].dim() - 2), finite
 
     def _inputs(self, values: Tensor) -> tuple[list[tuple[int, Tensor]], bool]:
         if self.encoding.narrow:
@@ -106,7 +108,7 @@ class PointwiseConvolver:
         flat = product.view(-1, len(self.step), size.numel())
         channels = self.weights.shape[1]
         for target, source in zip(flat, codes.view(-1, channels, size.numel()), strict=True):
-            target.copy_(joined(self._products(source)))
+            join(self._products(source), target)
         return _scaled(product, self.step, bias, self.dimensions), finite
 
     def _products(self, codes: Tensor) -> list[tuple[int, Tensor]]:
@@ -126,11 +128,10 @@ class PointwiseConvolver:
 
 
 def convolution_multiplier(
-    weights: Tensor,
+    weights: Weights,
     encoding: Encoding,
     step: Tensor,
     *,
-    heaviest: int,
     dtype: torch.dtype,
     window: Window,
     bytes_pay: bool,
@@ -138,47 +139,42 @@ def convolution_multiplier(
     """Return the fastest exact convolution for weights and inputs of these widths.
 
     Args:
+        weights: (n, c / groups, *kernel).
         bytes_pay: whether this processor multiplies bytes exactly and faster than floats.
         others: as of `matrix_multiplier`, which tells of errors too.
     """
-    exact = exact_dtype(heaviest * encoding.largest)
-    steps = step.expand(len(weights))
+    exact = exact_dtype(weights.heaviest * encoding.largest)
+    codes, steps = weights.codes, step.expand(len(weights.codes))
     if dtype == torch.float32:
-        if bytes_pay and window.pointwise(weights) and weights.shape[1] in _DEEP:
+        if bytes_pay and window.pointwise(codes) and codes.shape[1] in _DEEP:
             return _pointwise(weights, encoding, steps)
-        parts = _float32_parts(weights, encoding, heaviest) if exact != dtype else None
+        parts = _float32_parts(weights, encoding) if exact != dtype else None
         if parts is not None:
             return PartsConvolver(weights=parts, window=window, encoding=encoding, step=steps)
-    return FloatConvolver(weights=weights.to(exact), window=window, encoding=encoding, step=steps)
+    return FloatConvolver(weights=codes.to(exact), window=window, encoding=encoding, step=steps)
 
 
-def _pointwise(weights: Tensor, encoding: Encoding, step: Tensor) -> PointwiseConvolver:
-    parts = weight_parts(weights)
-    codes = torch.cat([part.codes for part in parts]).flatten(1)
+def _pointwise(weights: Weights, encoding: Encoding, step: Tensor) -> PointwiseConvolver:
     return PointwiseConvolver(
-        weights=codes,
-        shifts=tuple(part.shift for part in parts),
-        sums=codes.sum(1, keepdim=True, dtype=torch.int32),
+        weights=weights.stack.codes,
+        shifts=weights.stack.shifts,
+        sums=weights.stack.codes.sum(1, keepdim=True, dtype=torch.int32),
         encoding=encoding,
         step=step,
-        dimensions=weights.dim() - 2,
+        dimensions=weights.codes.dim() - 2,
     )
 
 
-def _float32_parts(
-    weights: Tensor, encoding: Encoding, heaviest: int
-) -> tuple[tuple[int, Tensor], ...] | None:
+def _float32_parts(weights: Weights, encoding: Encoding) -> tuple[tuple[int, Tensor], ...] | None:
     """Return as few parts as keep the sums of a part's convolutions exact in float32; None if
     their convolutions take longer than one in float64."""
     largest = encoding.largest if encoding.narrow else _HALF
-    if heaviest * largest <= _FLOAT32:
-        return ((0, weights.float()),)
-    pointwise = weights[0, 0].numel() == 1
-    parts = weight_parts(weights)
-    sums = [heaviest_column(part.codes) * largest for part in parts]
-    if pointwise or len(parts) > 2 or max(sums) > _FLOAT32:
+    if weights.heaviest * largest <= _FLOAT32:
+        return ((0, weights.codes.float()),)
+    pointwise = weights.codes[0, 0].numel() == 1
+    if pointwise or len(weights.parts) > 2 or weights.stack.heaviest * largest > _FLOAT32:
         return None
-    return tuple((part.shift, part.codes.float()) for part in parts)
+    return tuple((part.shift, part.codes.float()) for part in weights.parts)
 
 
 def _scaled(product: Tensor, step: Tensor, bias: Tensor | None, dimensions: int) -> Tensor:

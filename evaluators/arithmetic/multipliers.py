@@ -12,11 +12,14 @@ from torch import Tensor
 
 from evaluators.arithmetic.byte_paths import PART_LIMIT, BytePath, Full, Packed
 from evaluators.arithmetic.encoding import Encoding
-from evaluators.arithmetic.parts import Part, input_parts, joined, weight_parts
-from evaluators.arithmetic.products import exact_dtype, heaviest_column, integer_product
+from evaluators.arithmetic.parts import Part, input_parts, join
+from evaluators.arithmetic.products import exact_dtype, integer_product
+from evaluators.arithmetic.weights import Weights
 
-# Rows whose sums stay in the processor's caches while parts are joined.
-_AT_ONCE = 2**9
+# Sums of a part that are made at once, to be joined while they are near.
+_AT_ONCE, _LEAST_ROWS = 2**17, 2**7
+# Rows of a product in floats, for sums in float64 to be rounded while they are near.
+_FLOAT_ROWS = 2**9
 # Largest magnitude of a code of 8 bits, moved or centred.
 _BYTE = 2**8 - 1
 
@@ -50,8 +53,14 @@ class FloatMultiplier:
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
         codes, finite = self.encoding.centred(values.contiguous())
-        product = integer_product(codes.to(self.weights.dtype), self.weights)
-        return scaled(product.to(values.dtype), self.step, bias), finite
+        rows = codes.reshape(-1, codes.shape[-1])
+        real = codes.new_empty(len(rows), len(self.weights))
+        for source, target in zip(
+            torch.split(rows, _FLOAT_ROWS), torch.split(real, _FLOAT_ROWS), strict=True
+        ):
+            target.copy_(integer_product(source.to(self.weights.dtype), self.weights))
+            scaled(target, self.step, bias)
+        return real.reshape(*values.shape[:-1], len(self.weights)), finite
 
 
 @final
@@ -100,10 +109,11 @@ class PartsMultiplier:
         rows = codes.reshape(-1, codes.shape[-1])
         channels = len(self.step)
         product = torch.empty(len(rows), channels)
+        count = max(_LEAST_ROWS, _AT_ONCE // channels)
         for source, target in zip(
-            torch.split(rows, _AT_ONCE), torch.split(product, _AT_ONCE), strict=True
+            torch.split(rows, count), torch.split(product, count), strict=True
         ):
-            target.copy_(joined(self._products(source)))
+            join(self._products(source), target)
             scaled(target, self.step, bias)
         return product.reshape(*values.shape[:-1], channels), finite
 
@@ -135,20 +145,13 @@ def scaled(product: Tensor, step: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def matrix_multiplier(
-    weights: Tensor,
-    encoding: Encoding,
-    step: Tensor,
-    *,
-    heaviest: int,
-    dtype: torch.dtype,
-    path: BytePath,
+    weights: Weights, encoding: Encoding, step: Tensor, *, dtype: torch.dtype, path: BytePath
 ) -> Multiplier:
     """Return the fastest exact product for weights and inputs of these widths.
 
     Args:
-        weights: codes (n, k), int8 up to 8 bits and int16 beyond.
+        weights: (n, k).
         step: real value of 1 in the product of codes, float64 (n,) or ().
-        heaviest: as `heaviest_column` has it.
         dtype: of the values that come.
         path: how this processor multiplies bytes.
 
@@ -156,21 +159,19 @@ def matrix_multiplier(
         SpecError: sums may reach beyond 2^53.
     """
     if dtype == torch.float32:
-        steps = step.float().expand(len(weights)).contiguous()
-        if weights.dtype == torch.int8 and encoding.narrow:
-            if heaviest * _BYTE <= path.limit:
-                packed = path.pack(weights)
+        steps = step.float().expand(len(weights.codes)).contiguous()
+        if weights.codes.dtype == torch.int8 and encoding.narrow:
+            if weights.heaviest * _BYTE <= path.limit:
+                packed = weights.packed(path)
                 return ByteMultiplier(path=path, packed=packed, encoding=encoding, step=steps)
         # Where bytes are no faster than floats, the parts' products take longer than float64.
-        elif not isinstance(path, Full):
-            parts = weight_parts(weights)
-            if all(heaviest_column(part.codes) * _BYTE <= PART_LIMIT for part in parts):
-                return PartsMultiplier(
-                    path=path,
-                    packed=path.pack(torch.cat([part.codes for part in parts])),
-                    shifts=tuple(part.shift for part in parts),
-                    encoding=encoding,
-                    step=steps,
-                )
-    exact = exact_dtype(heaviest * encoding.largest)
-    return FloatMultiplier(weights=weights.to(exact), encoding=encoding, step=step)
+        elif not isinstance(path, Full) and weights.stack.heaviest * _BYTE <= PART_LIMIT:
+            return PartsMultiplier(
+                path=path,
+                packed=weights.packed(path),
+                shifts=weights.stack.shifts,
+                encoding=encoding,
+                step=steps,
+            )
+    exact = exact_dtype(weights.heaviest * encoding.largest)
+    return FloatMultiplier(weights=weights.codes.to(exact), encoding=encoding, step=step)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 _INT8 = 2**7
+# Of float64: 256 KiB.
+_STRETCH = 2**15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,23 +73,32 @@ def _fits(part: Tensor) -> bool:
     return -_INT8 <= int(part.min()) and int(part.max()) < _INT8
 
 
-def joined(products: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """Return the sum of products, each times 2 to the power before it, rounded once to float32.
+def join(products: Sequence[tuple[int, Tensor]], out: Tensor) -> None:
+    """Write the sum of products, each times 2 to the power before it, rounded once.
 
     Args:
-        products: integers of one shape, float32 or int32; if float32 or of 24 bits at most, the
-            first may be changed. Sums stay within 2^53.
+        products: integers of the shape of `out`, float32 or int32; sums stay within 2^53, and
+            within 2^24 each if float32.
+        out: float32.
     """
     if len(products) == 1 and products[0][0] == 0:
-        return products[0][1].float()
-    if len(products) == 2 and all(product.dtype == torch.float32 for _, product in products):
+        out.copy_(products[0][1])
+    elif len(products) == 2 and all(product.dtype == torch.float32 for _, product in products):
         # A product by a power of 2 is exact, so the sum alone is rounded.
         (low, first), (high, other) = sorted(products, key=lambda one: one[0])
-        if low == 0:
-            return first.add_(other, alpha=2**high)
-    shift, product = products[0]
-    total = product.double().mul_(2.0**shift)
-    term = torch.empty_like(total)
-    for shift, product in products[1:]:
-        total.add_(term.copy_(product), alpha=2.0**shift)
-    return total.float()
+        torch.add(first, other, alpha=2 ** (high - low), out=out)
+        if low:
+            out.mul_(2.0**low)
+    else:
+        rows = max(1, _STRETCH // max(1, out[:1].numel()))
+        pieces = [torch.split(product, rows) for _, product in products]
+        for target, *terms in zip(torch.split(out, rows), *pieces, strict=True):
+            target.copy_(_sum([shift for shift, _ in products], terms))
+
+
+def _sum(shifts: Sequence[int], terms: Sequence[Tensor]) -> Tensor:
+    total = terms[0].double().mul_(2.0 ** shifts[0])
+    wide = torch.empty_like(total)
+    for shift, term in zip(shifts[1:], terms[1:], strict=True):
+        total.add_(wide.copy_(term), alpha=2.0**shift)
+    return total

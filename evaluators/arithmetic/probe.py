@@ -22,6 +22,7 @@ _SHAPES = (
 )
 _ZEROS = (0, -128, 127, 3)
 _TIMED = ((1024, 96, 512), (512, 768, 128))
+_LONG = (128, 512, 256)
 _REPEATS = 7
 
 
@@ -35,11 +36,12 @@ def byte_path() -> BytePath:
 
 @cache
 def int_mm() -> IntMm | None:
-    """Return `torch._int_mm` as a way to multiply, if it is exact here and faster than float32;
-    the first call takes a while."""
+    """Return `torch._int_mm` as a way to multiply, if it is exact here and faster than float32
+    where sums are long; the first call takes a while."""
     path = IntMm()
     with in_full(), torch.no_grad():
-        return path if is_exact(path) and _seconds(path) < _seconds(Full()) else None
+        pays = is_exact(path) and _fastest(path, *_LONG) < _fastest(Full(), *_LONG)
+    return path if pays else None
 
 
 def is_exact(path: BytePath) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from evaluators.arithmetic.encoding import dense
 from evaluators.arithmetic.matmul import MatMul
-from evaluators.arithmetic.products import exact_dtype, integer_matmul
+from evaluators.arithmetic.products import exact_dtype, rounded_matmul
 from evaluators.arithmetic.psum_maxima import PsumMaxima, calibrate_exponents
 from evaluators.quantizers.grid import Grid
 from evaluators.quantizers.kinds import interpose, second
@@ -96,11 +96,12 @@ class DynamicProduct:
         wide = torch.promote_types(first.dtype, other.dtype)
         summation = operands.summation
         if summation is not None and summation.cuts(a.shape[-1]):
-            product = summed_matmul(first, other, operands.inputs, operands.second, summation)
+            sums = summed_matmul(first, other, operands.inputs, operands.second, summation)
+            product = sums.to(wide)
         else:
             dtype = operands.dtype(a.shape[-1])
-            product = integer_matmul(first.to(dtype), other.to(dtype))
-        return product.to(wide).mul_(operands.step).to(torch.promote_types(a.dtype, b.dtype))
+            product = rounded_matmul(first, other, exact=dtype, dtype=wide)
+        return product.mul_(operands.step).to(torch.promote_types(a.dtype, b.dtype))
 
 
 def _codes(values: Tensor, grid: Grid, operand: str) -> Tensor:

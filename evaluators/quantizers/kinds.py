@@ -17,6 +17,7 @@ from evaluators.arithmetic.encoding import Encoding
 from evaluators.arithmetic.matmul import MatMul
 from evaluators.arithmetic.multipliers import Multiplier, matrix_multiplier
 from evaluators.arithmetic.probe import byte_path, int_mm
+from evaluators.arithmetic.weights import Weights
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 Product = Weighted | MatMul
@@ -32,11 +33,10 @@ class Form(Protocol):
 
     def multiplier(
         self,
-        weights: Tensor,
+        weights: Weights,
         encoding: Encoding,
         step: Tensor,
         *,
-        heaviest: int,
         dtype: torch.dtype,
     ) -> Multiplier:
         """Return the exact product with weight codes; arguments as of `matrix_multiplier`."""
@@ -134,16 +134,13 @@ def interpose(module: nn.Module, forward: Callable[..., Tensor]) -> Callable[...
 class _LinearForm:
     def multiplier(
         self,
-        weights: Tensor,
+        weights: Weights,
         encoding: Encoding,
         step: Tensor,
         *,
-        heaviest: int,
         dtype: torch.dtype,
     ) -> Multiplier:
-        return matrix_multiplier(
-            weights, encoding, step, heaviest=heaviest, dtype=dtype, path=byte_path()
-        )
+        return matrix_multiplier(weights, encoding, step, dtype=dtype, path=byte_path())
 
     def real(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(values, weight, bias)
@@ -165,18 +162,16 @@ class _ConvolutionForm:
 
     def multiplier(
         self,
-        weights: Tensor,
+        weights: Weights,
         encoding: Encoding,
         step: Tensor,
         *,
-        heaviest: int,
         dtype: torch.dtype,
     ) -> Multiplier:
         return convolution_multiplier(
             weights,
             encoding,
             step,
-            heaviest=heaviest,
             dtype=dtype,
             window=self.window,
             bytes_pay=int_mm() is not None,

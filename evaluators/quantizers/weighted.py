@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dse.errors import EvaluationError, SpecError
 from evaluators.arithmetic.multipliers import Multiplier
-from evaluators.arithmetic.products import exact_dtype, heaviest_column
+from evaluators.arithmetic.products import exact_dtype
+from evaluators.arithmetic.weights import Weights
 from evaluators.quantizers.grid import ChannelGrid, Grid
 from evaluators.quantizers.kinds import Weighted, form_of, interpose
 from evaluators.quantizers.partial_sums import (
@@ -31,13 +32,16 @@ class Coded:
     """A weight as integers.
 
     Attributes:
-        codes: (n, …), int8 up to 8 bits and int16 beyond.
-        heaviest: largest sum of magnitudes of an output channel.
+        weights: the codes, in the dtype in which they are stored.
     """
 
-    codes: Tensor
+    weights: Weights
     grid: Grid | ChannelGrid
-    heaviest: int
+
+    @property
+    def codes(self) -> Tensor:
+        """(n, …), int8 up to 8 bits and int16 beyond."""
+        return self.weights.codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,7 +71,7 @@ class Operands:
     @property
     def dtype(self) -> torch.dtype:
         """The narrowest float dtype that keeps the product exact."""
-        return exact_dtype(self.coded.heaviest * self.inputs.largest)
+        return exact_dtype(self.coded.weights.heaviest * self.inputs.largest)
 
     @property
     def step(self) -> Tensor:
@@ -84,7 +88,7 @@ def code_dtype(grid: Grid | ChannelGrid) -> torch.dtype:
 
 def coded(codes: Tensor, grid: Grid | ChannelGrid) -> Coded:
     """Return a weight given as codes of any dtype."""
-    return Coded(codes=codes.to(code_dtype(grid)), grid=grid, heaviest=heaviest_column(codes))
+    return Coded(weights=Weights(codes.to(code_dtype(grid))), grid=grid)
 
 
 def not_finite(operand: str) -> EvaluationError:
@@ -151,7 +155,7 @@ class WeightedProduct:
         """
         now = self.operands
         kept = now is not None and now.coded is weight and now.inputs == inputs
-        exact_dtype(weight.heaviest * inputs.largest)
+        exact_dtype(weight.weights.heaviest * inputs.largest)
         self.operands = Operands(coded=weight, inputs=inputs, summation=summation)
         # Only the operands in use are held as they are multiplied: of all that a search visits,
         # that would be several times the network.
@@ -200,10 +204,6 @@ class WeightedProduct:
             )
         if dtype not in self._multipliers:
             self._multipliers[dtype] = self._form.multiplier(
-                operands.coded.codes,
-                operands.inputs.encoding,
-                operands.step,
-                heaviest=operands.coded.heaviest,
-                dtype=dtype,
+                operands.coded.weights, operands.inputs.encoding, operands.step, dtype=dtype
             )
         return self._multipliers[dtype]

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from evaluators.arithmetic.byte_paths import IntMm
 from evaluators.arithmetic.convolution import Window, integer_convolution_oracle
 from evaluators.arithmetic.convolvers import (
     FloatConvolver,
@@ -13,8 +14,8 @@ from evaluators.arithmetic.convolvers import (
 )
 from evaluators.arithmetic.encoding import Encoding
 from evaluators.arithmetic.multipliers import Multiplier
-from evaluators.arithmetic.probe import int_mm
-from evaluators.arithmetic.products import heaviest_column
+from evaluators.arithmetic.probe import is_exact
+from evaluators.arithmetic.weights import Weights
 from tests.evaluators.arithmetic.test_convolution import convolutions
 from tests.evaluators.arithmetic.test_multipliers import (
     encodings,
@@ -33,10 +34,9 @@ def _multiplier(
 ) -> tuple[Multiplier, Tensor]:
     step = torch.linspace(1e-4, 0.3, len(weights), dtype=torch.float64)
     multiply = convolution_multiplier(
-        weights,
+        Weights(weights),
         encoding,
         step,
-        heaviest=heaviest_column(weights),
         dtype=torch.float32,
         window=window,
         bytes_pay=bytes_pay,
@@ -74,7 +74,7 @@ def test_convolutions_give_the_scaled_integer_convolution(
     _check(values, weights, encoding, window, False)
 
 
-@pytest.mark.skipif(int_mm() is None, reason="this processor multiplies no bytes")
+@pytest.mark.skipif(not is_exact(IntMm()), reason="not exact on this processor")
 @given(st.data())
 @settings(deadline=None, max_examples=100)
 def test_pointwise_convolutions_give_the_scaled_integer_convolution(data: st.DataObject) -> None:

@@ -16,7 +16,8 @@ from evaluators.arithmetic.multipliers import (
     matrix_multiplier,
 )
 from evaluators.arithmetic.probe import is_exact
-from evaluators.arithmetic.products import heaviest_column, integer_product_oracle
+from evaluators.arithmetic.products import integer_product_oracle
+from evaluators.arithmetic.weights import Weights
 
 _BITS = st.sampled_from((2, 3, 4, 5, 6, 7, 8, 16))
 # What this build of torch lacks or this processor rounds is never taken.
@@ -74,10 +75,9 @@ def test_every_way_gives_the_scaled_integer_product(path: BytePath, data: st.Dat
     bias = torch.linspace(-5.0, 5.0, n) if data.draw(st.booleans()) else None
 
     multiply = matrix_multiplier(
-        weights,
+        Weights(weights),
         encoding,
         step,
-        heaviest=heaviest_column(weights),
         dtype=torch.float32,
         path=path,
     )
@@ -92,10 +92,9 @@ def test_every_way_gives_the_scaled_integer_product(path: BytePath, data: st.Dat
 
 def _chosen(weights: Tensor, encoding: Encoding, path: BytePath) -> object:
     return matrix_multiplier(
-        weights,
+        Weights(weights),
         encoding,
         torch.tensor(0.5, dtype=torch.float64),
-        heaviest=heaviest_column(weights),
         dtype=torch.float32,
         path=path,
     )
@@ -132,10 +131,9 @@ def test_sums_beyond_float32_are_left_to_float64(encoding: Encoding) -> None:
 def test_float64_values_keep_their_precision() -> None:
     weights = torch.tensor([[3, -5]], dtype=torch.int8)
     multiply = matrix_multiplier(
-        weights,
+        Weights(weights),
         replace(_BYTES, scale=0.1),
         torch.tensor(1 / 3, dtype=torch.float64),
-        heaviest=8,
         dtype=torch.float64,
         path=OneDnn(),
     )

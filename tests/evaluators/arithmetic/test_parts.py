@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluators.arithmetic.parts import input_parts, joined, weight_parts
+from evaluators.arithmetic.parts import input_parts, join, weight_parts
 
 _CODES = torch.arange(-(2**15), 2**15).to(torch.int16)
 
@@ -45,8 +45,7 @@ def test_joined_products_are_rounded_once(seed: int, count: int, dtype: torch.dt
         (one << shift for one, shift in zip(drawn, shifts, strict=True)), np.zeros(50, int)
     )
 
-    result = joined(
-        [(s, torch.tensor(one).to(dtype)) for s, one in zip(shifts, drawn, strict=True)]
-    )
+    result = torch.empty(50)
+    join([(s, torch.tensor(one).to(dtype)) for s, one in zip(shifts, drawn, strict=True)], result)
 
     np.testing.assert_array_equal(result.numpy(), exact.astype(np.float64).astype(np.float32))

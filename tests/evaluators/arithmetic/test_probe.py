@@ -15,6 +15,7 @@ class _Altered:
     fault: str
     name: str = "altered"
     limit: int = 2**24
+    keeps: bool = False
 
     def pack(self, weights: Tensor) -> Packed:
         return Full().pack(weights)
