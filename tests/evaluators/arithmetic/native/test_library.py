@@ -1,11 +1,12 @@
 import logging
 import multiprocessing
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
+from evaluators.arithmetic import psum, psum_native
 from evaluators.arithmetic.native import library
 from evaluators.arithmetic.native.library import Kernel, compiler, find_kernel, kernel_at
 from evaluators.arithmetic.psum import NATIVE, REFERENCE, TORCH, grouped_psum_matmul, prepare_psum
@@ -16,16 +17,21 @@ _native = pytest.mark.skipif(proven_kernel() is None, reason="no native kernel h
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DSE_HOME in which no kernel was looked for."""
     monkeypatch.setenv("DSE_HOME", str(tmp_path))
     # compiles in a third of the time
     monkeypatch.setattr(library, "FLAGS", ("-O0", *library.FLAGS[1:]))
-    proven_kernel.cache_clear()
-    kernel_at.cache_clear()
-    yield tmp_path
-    proven_kernel.cache_clear()
-    kernel_at.cache_clear()
+    # the process's own answers stay, for all other tests
+    anew = cache(psum_native.proven_kernel.__wrapped__)
+    monkeypatch.setattr(psum, "proven_kernel", anew)
+    monkeypatch.setattr(library, "kernel_at", cache(library.kernel_at.__wrapped__))
+    return tmp_path
+
+
+def _forget() -> None:
+    """Have the kernel looked for again."""
+    library.kernel_at.cache_clear()
 
 
 def _product(implementation: str) -> torch.Tensor:
@@ -61,7 +67,7 @@ def test_a_kernel_is_built_once_and_found_again(home: Path) -> None:
     first = find_kernel()
     (built,) = (home / "native").glob("*.so")
     age = built.stat().st_mtime_ns
-    kernel_at.cache_clear()
+    _forget()
 
     second = find_kernel()
 
@@ -84,7 +90,7 @@ def test_a_damaged_kernel_is_made_again(
     # a file of its own, as this process has the old one loaded
     built.unlink()
     built.write_bytes(whole[:-100] + bytes(100) if damage is None else damage)
-    kernel_at.cache_clear()
+    _forget()
 
     with caplog.at_level(logging.WARNING):
         found = _product(NATIVE)
@@ -173,7 +179,7 @@ def test_another_source_or_compiler_flag_is_another_file(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_kernel()
-    kernel_at.cache_clear()
+    _forget()
     monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-DANOTHER"))
 
     find_kernel()
