@@ -2,7 +2,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import final
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from dse.design import content_hash
 from dse.errors import WeightsError
@@ -21,6 +23,7 @@ from evaluators.quantizers.tensor_range import TensorRange
 
 _MOST_BEACONS = 16
 _RANGES = "ranges"
+_SCALES = "scales"
 
 
 @final
@@ -37,8 +40,8 @@ class AccuracyEvaluator:
 
         Args:
             vault: where beacon weights lie; None: only base weights can be asked for.
-            cache: where the network's calibration is kept for other processes and runs; None:
-                made anew.
+            cache: where the network's calibration and its weights' scales by channel are kept for
+                other processes and runs; None: made anew.
         """
         settle_torch()
         self._network = network
@@ -50,6 +53,7 @@ class AccuracyEvaluator:
             layers=self._layers,
             calibration=network.calibration,
             recall=self._recalled,
+            keep=None if cache is None else self._kept,
         )
         self._beacons: OrderedDict[str, QuantizedModel] = OrderedDict()
 
@@ -108,6 +112,14 @@ class AccuracyEvaluator:
             silent,
         )
         return unpack_ranges(stored.tensors)
+
+    def _kept(self, identity: Mapping[str, object], make: Callable[[], Tensor]) -> Tensor:
+        assert self._cache is not None
+        key = content_hash({**identity, "numpy": np.__version__})
+        made = self._cache.fetch(
+            _SCALES, key, _SCALES, lambda: {_SCALES: {_SCALES: make()}}, silent
+        )
+        return made.tensors[_SCALES]
 
     def _load(self, digest: str) -> QuantizedModel:
         if self._vault is None:

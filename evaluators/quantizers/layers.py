@@ -9,7 +9,7 @@ from evaluators.quantizers.dynamic import DynamicOperands, DynamicProduct
 from evaluators.quantizers.kinds import find_product, second
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.tensor_range import Range, TensorRange
-from evaluators.quantizers.weighted import Operands, WeightedProduct
+from evaluators.quantizers.weighted import Keep, Operands, WeightedProduct
 
 Ranges = Mapping[str, Range]
 Recall = Callable[[Callable[[], dict[str, TensorRange]]], Ranges]
@@ -32,6 +32,7 @@ class QuantizedModel:
         calibration: Callable[[], Samples],
         ranges: Ranges | None = None,
         recall: Recall | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """Take hold of the layers.
 
@@ -42,12 +43,13 @@ class QuantizedModel:
             ranges: of each activation operand, as `input_ranges` names them; None: those of the
                 float network on the calibration samples.
             recall: where the latter may be kept from process to process.
+            keep: where the scales of weights by channel may be kept likewise.
 
         Raises:
             EvaluationError: a layer that is no product of the model.
         """
         self.model = model
-        self._layers = {layer: _product(model, layer) for layer in layers}
+        self._layers = {layer: _product(model, layer, keep) for layer in layers}
         self._calibration = calibration
         self._ranges = ranges
         self._recall = recall
@@ -91,8 +93,8 @@ class QuantizedModel:
         return input_ranges(self.model, self._layers, self._calibration())
 
 
-def _product(model: nn.Module, layer: str) -> WeightedProduct | DynamicProduct:
+def _product(model: nn.Module, layer: str, keep: Keep | None) -> WeightedProduct | DynamicProduct:
     module = find_product(model, layer)
     if isinstance(module, MatMul):
         return DynamicProduct(layer, module)
-    return WeightedProduct(layer, module)
+    return WeightedProduct(layer, module, keep)
