@@ -2,7 +2,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import final
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from dse.design import content_hash
 from dse.errors import WeightsError
@@ -22,7 +24,7 @@ from evaluators.quantizers.sum_calibration import Key
 from evaluators.quantizers.tensor_range import TensorRange
 
 _MOST_BEACONS = 16
-_RANGES, _SUMS = "ranges", "sums"
+_RANGES, _SCALES, _SUMS = "ranges", "scales", "sums"
 
 
 @final
@@ -39,8 +41,8 @@ class AccuracyEvaluator:
 
         Args:
             vault: where beacon weights lie; None: only base weights can be asked for.
-            cache: where the network's calibration is kept for other processes and runs; None:
-                made anew.
+            cache: where the network's calibration and its weights' scales by channel are kept for
+                other processes and runs; None: made anew.
         """
         settle_torch()
         self._network = network
@@ -52,7 +54,8 @@ class AccuracyEvaluator:
             layers=self._layers,
             calibration=network.calibration,
             recall=self._recalled,
-            kept=self._kept(None),
+            kept_sums=self._kept_sums(None),
+            keep_scales=None if cache is None else self._kept_scales,
         )
         self._beacons: OrderedDict[str, QuantizedModel] = OrderedDict()
 
@@ -112,7 +115,7 @@ class AccuracyEvaluator:
         )
         return unpack_ranges(stored.tensors)
 
-    def _kept(self, weights: str | None) -> "_KeptSums | None":
+    def _kept_sums(self, weights: str | None) -> "_KeptSums | None":
         if self._cache is None:
             return None
         return _KeptSums(
@@ -123,6 +126,14 @@ class AccuracyEvaluator:
                 "torch": torch.__version__,
             },
         )
+
+    def _kept_scales(self, identity: Mapping[str, object], make: Callable[[], Tensor]) -> Tensor:
+        assert self._cache is not None
+        key = content_hash({**identity, "numpy": np.__version__})
+        made = self._cache.fetch(
+            _SCALES, key, _SCALES, lambda: {_SCALES: {_SCALES: make()}}, silent
+        )
+        return made.tensors[_SCALES]
 
     def _load(self, digest: str) -> QuantizedModel:
         if self._vault is None:
@@ -146,7 +157,7 @@ class AccuracyEvaluator:
             layers=self._layers,
             calibration=self._network.calibration,
             ranges=found.ranges,
-            kept=self._kept(digest),
+            kept_sums=self._kept_sums(digest),
             learned=found.learned,
         )
 

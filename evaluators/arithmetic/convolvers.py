@@ -1,6 +1,7 @@
 """Convolutions with fixed weights, from real inputs to real outputs, as
 `evaluators.arithmetic.multipliers` has them for matrices."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -19,8 +20,14 @@ _HALF: Final = 2**7
 # Input channels of which bytes pay: fewer take less time than their sums' way to memory, and of
 # more the sums may leave 32 bits.
 _DEEP: Final = range(64, 2**16)
-# Of float32: 512 KiB.
-_STRETCH: Final = 2**17
+# Of float32: 256 KiB.
+_STRETCH: Final = 2**16
+# Elements of the pictures that are convolved at once.
+_PICTURES: Final = 2**17
+
+
+Terms = list[tuple[int, Tensor]]
+"""Integer convolutions and the power of 2 that each counts for."""
 
 
 @final
@@ -39,9 +46,12 @@ class FloatConvolver:
     step: Tensor
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        codes, finite = self.encoding.centred(dense(values))
+        return _convolved(values, self._terms, self.step, bias, self.weights.dim() - 2)
+
+    def _terms(self, values: Tensor) -> tuple[Terms, bool]:
+        codes, finite = self.encoding.centred(values)
         product = integer_convolution(codes.to(self.weights.dtype), self.weights, self.window)
-        return _scaled(product.to(values.dtype), self.step, bias, self.weights.dim() - 2), finite
+        return [(0, product)], finite
 
 
 @final
@@ -61,17 +71,17 @@ class PartsConvolver:
     step: Tensor
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        inputs, finite = self._inputs(dense(values))
-        products = [
+        return _convolved(values, self._terms, self.step, bias, self.weights[0][1].dim() - 2)
+
+    def _terms(self, values: Tensor) -> tuple[Terms, bool]:
+        inputs, finite = self._inputs(values)
+        return [
             (place + shift, integer_convolution(codes, weights, self.window))
             for shift, weights in self.weights
             for place, codes in inputs
-        ]
-        real = torch.empty_like(products[0][1])
-        join(products, real)
-        return _scaled(real, self.step, bias, self.weights[0][1].dim() - 2), finite
+        ], finite
 
-    def _inputs(self, values: Tensor) -> tuple[list[tuple[int, Tensor]], bool]:
+    def _inputs(self, values: Tensor) -> tuple[Terms, bool]:
         if self.encoding.narrow:
             codes, finite = self.encoding.centred(values)
             return [(0, codes)], finite
@@ -101,17 +111,18 @@ class PointwiseConvolver:
     dimensions: int
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        codes, finite = self.encoding.stored(values.contiguous())
-        size = values.shape[-self.dimensions :]
-        batch = values.shape[: -self.dimensions - 1]
-        product = torch.empty(*batch, len(self.step), *size)
-        flat = product.view(-1, len(self.step), size.numel())
-        channels = self.weights.shape[1]
-        for target, source in zip(flat, codes.view(-1, channels, size.numel()), strict=True):
-            join(self._products(source), target)
-        return _scaled(product, self.step, bias, self.dimensions), finite
+        # one picture at a time, as they come
+        batch = values.reshape(-1, *values.shape[-self.dimensions - 1 :]).contiguous()
+        real = torch.empty(len(batch), len(self.step), *batch.shape[2:])
+        finite = True
+        for picture, target in zip(batch, real, strict=True):
+            codes, whole = self.encoding.stored(picture)
+            _write(self._terms(codes.flatten(1)), self.step, bias, target.flatten(1))
+            finite = finite and whole
+        single = values.dim() == self.dimensions + 1
+        return (real[0] if single else real), finite
 
-    def _products(self, codes: Tensor) -> list[tuple[int, Tensor]]:
+    def _terms(self, codes: Tensor) -> Terms:
         found = []
         for part in self._parts(codes):
             product = torch._int_mm(self.weights, part.codes)
@@ -177,19 +188,56 @@ def _float32_parts(weights: Weights, encoding: Encoding) -> tuple[tuple[int, Ten
     return tuple((part.shift, part.codes.float()) for part in weights.parts)
 
 
-def _scaled(product: Tensor, step: Tensor, bias: Tensor | None, dimensions: int) -> Tensor:
-    """Return `scaled` along the channels, which `dimensions` others follow."""
-    step, bias = step.to(product.dtype), None if bias is None else bias.to(product.dtype)
-    if not product.is_contiguous() or not product.numel():
+def _convolved(
+    values: Tensor,
+    terms: Callable[[Tensor], tuple[Terms, bool]],
+    step: Tensor,
+    bias: Tensor | None,
+    dimensions: int,
+) -> tuple[Tensor, bool]:
+    """Return the sum of terms times the steps, plus the biases, and whether the values are
+    finite; a few pictures at a time, whose codes and sums stay in the processor's caches."""
+    single = values.dim() == dimensions + 1
+    batch = dense(values.unsqueeze(0) if single else values)
+    count = max(1, _PICTURES // max(1, batch[:1].numel()))
+    real, finite, done = batch, True, 0
+    for pictures in torch.split(batch, count):
+        found, whole = terms(pictures)
+        finite = finite and whole
+        if not done:
+            real = _room(found[0][1], len(batch), values.dtype)
+        target = real[done : done + len(pictures)]
+        _scale(found, step, bias, target, dimensions)
+        done += len(pictures)
+    return (real.squeeze(0) if single else real), finite
+
+
+def _room(product: Tensor, pictures: int, dtype: torch.dtype) -> Tensor:
+    """Return an empty tensor for so many pictures, laid out as `product` is."""
+    plain = product.is_contiguous()
+    layout = torch.contiguous_format if plain else torch.channels_last
+    return torch.empty((pictures, *product.shape[1:]), dtype=dtype, memory_format=layout)
+
+
+def _scale(terms: Terms, step: Tensor, bias: Tensor | None, out: Tensor, dimensions: int) -> None:
+    if out.is_contiguous() and out[:1].numel() > _STRETCH:
+        size = out.shape[-dimensions:].numel()
+        for number, target in enumerate(out):
+            rows = [(shift, term[number].reshape(-1, size)) for shift, term in terms]
+            _write(rows, step, bias, target.view(-1, size))
+    else:
+        join(terms, out)
         ones = (1,) * dimensions
-        along = None if bias is None else bias.reshape(-1, *ones)
-        return scaled(product, step.reshape(-1, *ones), along)
-    rows = product.view(-1, product.shape[-dimensions:].numel())
-    count = max(1, _STRETCH // rows.shape[1])
-    pictures = len(rows) // len(step)
-    columns = [one.repeat(pictures)[:, None] for one in (step, bias) if one is not None]
-    for row, *figures in zip(
-        torch.split(rows, count), *(torch.split(one, count) for one in columns), strict=True
-    ):
-        scaled(row, figures[0], figures[1] if bias is not None else None)
-    return product
+        real = None if bias is None else bias.reshape(-1, *ones)
+        scaled(out, step.reshape(-1, *ones), real)
+
+
+def _write(terms: Terms, step: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    """Write one picture's results, (n, places), a few channels at a time."""
+    figures = [step[:, None], *([] if bias is None else [bias[:, None]])]
+    count = max(1, _STRETCH // max(1, out.shape[1]))
+    shifts = [shift for shift, _ in terms]
+    pieces = [torch.split(one, count) for one in (out, *(term for _, term in terms), *figures)]
+    for target, *rest in zip(*pieces, strict=True):
+        join(list(zip(shifts, rest, strict=False)), target)
+        scaled(target, rest[len(terms)], rest[-1] if bias is not None else None)

@@ -4,6 +4,7 @@ Each step of it (scale, round, clamp, narrow) reads and writes all values; a str
 processor's nearest caches from the first step to the last.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -47,10 +48,10 @@ class Encoding:
             values: float32 or float64, `dense`.
         """
         codes = torch.empty_like(values)
-        total, scale = values.new_zeros(()), values.new_tensor(self.scale)
+        total = 0.0
         for source, target in _stretches(values, codes):
-            total += source.sum()
-            torch.mul(source, scale, out=target)
+            total += source.sum().item()
+            torch.mul(source, self.scale, out=target)
             # Clamping after the zero point is added or with ends moved by it is the same thing.
             target.round_().clamp_(self.low - self.zero, self.high - self.zero)
         return codes, _finite(total, values)
@@ -66,10 +67,10 @@ class Encoding:
             upper, lower: in the dtype, shape and order in memory of `values`.
         """
         upper, lower = torch.empty_like(values), torch.empty_like(values)
-        total, scale = values.new_zeros(()), values.new_tensor(self.scale)
+        total = 0.0
         for source, high, low in _stretches(values, upper, lower):
-            total += source.sum()
-            torch.mul(source, scale, out=low)
+            total += source.sum().item()
+            torch.mul(source, self.scale, out=low)
             low.round_().clamp_(self.low - self.zero, self.high - self.zero)
             torch.mul(low, 2.0**-8, out=high).round_()
             low.sub_(high, alpha=2.0**8)
@@ -84,10 +85,10 @@ class Encoding:
         """
         codes = torch.empty_like(values, dtype=torch.int8 if self.narrow else torch.int16)
         scratch = torch.empty(min(_STRETCH, values.numel()))
-        total, scale = values.new_zeros(()), values.new_tensor(self.scale)
+        total = 0.0
         for source, target in _stretches(values, codes):
-            total += source.sum()
-            held = torch.mul(source, scale, out=scratch[: source.numel()]).round_()
+            total += source.sum().item()
+            held = torch.mul(source, self.scale, out=scratch[: source.numel()]).round_()
             if self.zero:
                 held.add_(self.zero)
             target.copy_(held.clamp_(self.low, self.high))
@@ -101,7 +102,10 @@ def dense(values: Tensor) -> Tensor:
 
 
 def _stretches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(torch.split(_in_memory(one), _STRETCH) for one in tensors), strict=True)
+    flat = [_in_memory(one) for one in tensors]
+    if len(flat[0]) <= _STRETCH:
+        return iter([tuple(flat)])
+    return zip(*(torch.split(one, _STRETCH) for one in flat), strict=True)
 
 
 def _in_memory(tensor: Tensor) -> Tensor:
@@ -109,6 +113,6 @@ def _in_memory(tensor: Tensor) -> Tensor:
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-def _finite(total: Tensor, values: Tensor) -> bool:
+def _finite(total: float, values: Tensor) -> bool:
     # one sum costs less than looking at each value, but may overflow by itself
-    return bool(total.isfinite()) or bool(values.isfinite().all())
+    return math.isfinite(total) or bool(values.isfinite().all())

@@ -18,8 +18,10 @@ from evaluators.arithmetic.weights import Weights
 
 # Sums of a part that are made at once, to be joined while they are near.
 _AT_ONCE, _LEAST_ROWS = 2**17, 2**7
-# Rows of a product in floats, for sums in float64 to be rounded while they are near.
-_FLOAT_ROWS = 2**9
+# Elements of a product in floats, for sums in float64 to be rounded while they are near.
+_FLOATS, _FLOAT_ROWS = 2**17, 2**9
+# Products from which on those of four pairs of parts take less time than one in float64.
+_LONG = 2**8
 # Largest magnitude of a code of 8 bits, moved or centred.
 _BYTE = 2**8 - 1
 
@@ -52,14 +54,15 @@ class FloatMultiplier:
     step: Tensor
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        codes, finite = self.encoding.centred(values.contiguous())
-        rows = codes.reshape(-1, codes.shape[-1])
-        real = codes.new_empty(len(rows), len(self.weights))
-        for source, target in zip(
-            torch.split(rows, _FLOAT_ROWS), torch.split(real, _FLOAT_ROWS), strict=True
-        ):
-            target.copy_(integer_product(source.to(self.weights.dtype), self.weights))
-            scaled(target, self.step, bias)
+        rows = values.reshape(-1, values.shape[-1]).contiguous()
+        real = values.new_empty(len(rows), len(self.weights))
+        count = max(_FLOAT_ROWS, _FLOATS // max(self.weights.shape))
+        finite = True
+        for source, target in zip(torch.split(rows, count), torch.split(real, count), strict=True):
+            codes, whole = self.encoding.centred(source)
+            product = integer_product(codes.to(self.weights.dtype), self.weights)
+            scaled(target.copy_(product), self.step, bias)
+            finite = finite and whole
         return real.reshape(*values.shape[:-1], len(self.weights)), finite
 
 
@@ -164,8 +167,7 @@ def matrix_multiplier(
             if weights.heaviest * _BYTE <= path.limit:
                 packed = weights.packed(path)
                 return ByteMultiplier(path=path, packed=packed, encoding=encoding, step=steps)
-        # Where bytes are no faster than floats, the parts' products take longer than float64.
-        elif not isinstance(path, Full) and weights.stack.heaviest * _BYTE <= PART_LIMIT:
+        elif _parts_pay(weights, encoding, path) and weights.stack.heaviest * _BYTE <= PART_LIMIT:
             return PartsMultiplier(
                 path=path,
                 packed=weights.packed(path),
@@ -175,3 +177,10 @@ def matrix_multiplier(
             )
     exact = exact_dtype(weights.heaviest * encoding.largest)
     return FloatMultiplier(weights=weights.codes.to(exact), encoding=encoding, step=step)
+
+
+def _parts_pay(weights: Weights, encoding: Encoding, path: BytePath) -> bool:
+    """Tell whether the products of parts take less time than one in float64."""
+    if isinstance(path, Full):
+        return False
+    return encoding.narrow or len(weights.parts) == 1 or weights.codes.shape[1] >= _LONG

@@ -13,7 +13,7 @@ from evaluators.quantizers.partial_sums import Summation
 from evaluators.quantizers.scheme import Scheme
 from evaluators.quantizers.sum_calibration import KeptMaxima, SumCalibration
 from evaluators.quantizers.tensor_range import Range, TensorRange
-from evaluators.quantizers.weighted import Operands, WeightedProduct
+from evaluators.quantizers.weighted import Keep, Operands, WeightedProduct
 
 Ranges = Mapping[str, Range]
 Recall = Callable[[Callable[[], dict[str, TensorRange]]], Ranges]
@@ -36,8 +36,9 @@ class QuantizedModel:
         calibration: Callable[[], Samples],
         ranges: Ranges | None = None,
         recall: Recall | None = None,
-        kept: KeptMaxima | None = None,
+        kept_sums: KeptMaxima | None = None,
         learned: Mapping[str, Learned] | None = None,
+        keep_scales: Keep | None = None,
     ) -> None:
         """Take hold of the layers.
 
@@ -48,16 +49,17 @@ class QuantizedModel:
             ranges: of each activation operand, as `input_ranges` names them; None: those of the
                 float network on the calibration samples.
             recall: where the latter may be kept from process to process.
-            kept: where the largest sums may be.
+            kept_sums: where the largest sums may be.
             learned: exponents that hold at a layer's scheme instead of calibrated ones.
+            keep_scales: where the scales of weights by channel may be kept likewise.
 
         Raises:
             EvaluationError: a layer that is no product of the model.
         """
         self.model = model
-        self._layers = {layer: _product(model, layer) for layer in layers}
+        self._layers = {layer: _product(model, layer, keep_scales) for layer in layers}
         self._calibration = calibration
-        self._sums = SumCalibration(model, self._layers, calibration, kept)
+        self._sums = SumCalibration(model, self._layers, calibration, kept_sums)
         self._learned = learned or {}
         self._ranges = ranges
         self._recall = recall
@@ -133,8 +135,8 @@ class QuantizedModel:
         return input_ranges(self.model, self._layers, self._calibration())
 
 
-def _product(model: nn.Module, layer: str) -> WeightedProduct | DynamicProduct:
+def _product(model: nn.Module, layer: str, keep: Keep | None) -> WeightedProduct | DynamicProduct:
     module = find_product(model, layer)
     if isinstance(module, MatMul):
         return DynamicProduct(layer, module)
-    return WeightedProduct(layer, module)
+    return WeightedProduct(layer, module, keep)

@@ -23,6 +23,9 @@ from evaluators.quantizers.scheme import (
 )
 from evaluators.quantizers.uniform import UNIFORM_BITS, asymmetric_grid, uniform_grid
 
+RANGES_VERSION = 1
+"""Raised whenever the same tensor would get another grid than before."""
+
 Ends = tuple[float, float]
 
 _NARROW = tuple(
@@ -129,6 +132,12 @@ def channel_grid(weight: Tensor, *, bits: int) -> ChannelGrid:
     grids = [weight_range(channel).grid(Rule(bits=bits)) for channel in weight.detach()]
     scales = tuple(grid.scale for grid in grids)
     return ChannelGrid(scales=scales, low=grids[0].low, high=grids[0].high)
+
+
+def grid_of_scales(scales: Tensor, *, bits: int) -> ChannelGrid:
+    """Return the grid that `channel_grid` made, of its scales: float64 (n,)."""
+    half = 2 ** (bits - 1)
+    return ChannelGrid(scales=tuple(scales.tolist()), low=-half, high=half - 1)
 
 
 def weight_grid(weight: Tensor, *, bits: int, by_channel: bool) -> Grid | ChannelGrid:

@@ -1,6 +1,7 @@
 """Products of activations with stored weights on integer codes."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -22,9 +23,17 @@ from evaluators.quantizers.partial_sums import (
     stored,
 )
 from evaluators.quantizers.scheme import Scheme
-from evaluators.quantizers.tensor_range import weight_grid
+from evaluators.quantizers.tensor_range import (
+    RANGES_VERSION,
+    channel_grid,
+    grid_of_scales,
+    weight_grid,
+)
 
 _SMALL_BITS = 8
+
+Keep = Callable[[Mapping[str, object], Callable[[], Tensor]], Tensor]
+"""Returns what its second argument would make, perhaps from earlier; the first says what of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,8 +122,14 @@ class WeightedProduct:
         layer: name of the layer.
     """
 
-    def __init__(self, layer: str, module: Weighted) -> None:
+    def __init__(self, layer: str, module: Weighted, keep: Keep | None = None) -> None:
+        """Take hold of a module.
+
+        Args:
+            keep: where the scales of its channels may be kept from process to process.
+        """
         self.layer = layer
+        self._keep = keep
         self.operands: Operands | None = None
         self._module = module
         self._form = form_of(module)
@@ -167,11 +182,28 @@ class WeightedProduct:
         if key not in self._coded:
             weight = self._module.weight.detach()
             try:
-                grid = weight_grid(weight, bits=bits, by_channel=by_channel)
+                grid = self._grid(weight, bits=bits, by_channel=by_channel)
             except SpecError as error:
                 raise EvaluationError(f"weight of layer {self.layer!r}: {error}") from error
             self._coded[key] = coded(grid.codes(weight), grid)
         return self._coded[key]
+
+    def _grid(self, weight: Tensor, *, bits: int, by_channel: bool) -> Grid | ChannelGrid:
+        if not by_channel or self._keep is None:
+            return weight_grid(weight, bits=bits, by_channel=by_channel)
+        wide = weight.to(torch.promote_types(weight.dtype, torch.float32)).contiguous()
+        identity = {
+            "ranges": RANGES_VERSION,
+            "weight": hashlib.sha256(wide.numpy().tobytes()).hexdigest(),
+            "dtype": str(wide.dtype),
+            "shape": list(wide.shape),
+            "bits": bits,
+        }
+        found = self._keep(
+            identity,
+            lambda: torch.tensor(channel_grid(wide, bits=bits).scales, dtype=torch.float64),
+        )
+        return grid_of_scales(found, bits=bits)
 
     def _forward(self, input: Tensor) -> Tensor:
         operands = self.operands

@@ -1,4 +1,5 @@
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -112,6 +113,36 @@ def test_calibration_is_kept_for_the_next_process(tmp_path: Path) -> None:
         assert [evaluator.evaluate(_request(choices)) for choices in _SCHEMES] == plain
 
     assert Once.calls == 1
+
+
+def test_scales_of_channels_are_kept_for_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = _request(everywhere(4, w_granularity="channel"))
+    plain = AccuracyEvaluator(MixedNetwork()).evaluate(request)
+    first = AccuracyEvaluator(MixedNetwork(), cache=Cache(tmp_path)).evaluate(request)
+
+    monkeypatch.delattr("evaluators.quantizers.weighted.channel_grid")
+
+    assert AccuracyEvaluator(MixedNetwork(), cache=Cache(tmp_path)).evaluate(request) == plain
+    assert first == plain
+
+
+def test_scales_of_other_weights_are_not_taken(tmp_path: Path) -> None:
+    class Other(MixedNetwork):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model.get_submodule("wide").get_parameter("weight").data.mul_(1.5)
+            return model
+
+    request = _request(everywhere(4, w_granularity="channel"))
+    AccuracyEvaluator(MixedNetwork(), cache=Cache(tmp_path)).evaluate(request)
+    (ranges,) = (tmp_path / "ranges").iterdir()
+    shutil.rmtree(ranges)
+
+    other = AccuracyEvaluator(Other(), cache=Cache(tmp_path)).evaluate(request)
+
+    assert other == AccuracyEvaluator(Other()).evaluate(request)
 
 
 def test_calibration_of_another_network_is_not_taken(tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ def test_widths_choose_bytes_parts_or_floats() -> None:
     assert isinstance(_chosen(narrow, _BYTES, path), ByteMultiplier)
     assert isinstance(_chosen(narrow, _WIDE, path), PartsMultiplier)
     assert isinstance(_chosen(wide, _BYTES, path), PartsMultiplier)
-    assert isinstance(_chosen(wide, _WIDE, path), PartsMultiplier)
+    assert isinstance(_chosen(wide, _WIDE, path), FloatMultiplier)
+    assert isinstance(_chosen(wide.repeat(1, 3), _WIDE, path), PartsMultiplier)
     assert isinstance(_chosen(wide, _WIDE, Full()), FloatMultiplier)
 
 

@@ -297,7 +297,7 @@ def _tiny(memory: _Memory | None, runs: list[int]) -> QuantizedModel:
         return list(network.calibration())
 
     return QuantizedModel(
-        network.model(), layers=network.shape.names, calibration=calibration, kept=memory
+        network.model(), layers=network.shape.names, calibration=calibration, kept_sums=memory
     )
 
 
