@@ -9,7 +9,8 @@ from typing import Final, Protocol, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from evaluators.arithmetic.products import integer_product
 
 PART_LIMIT: Final = 2**24
 """Largest sum of which every way returns the integer itself."""
@@ -152,7 +153,7 @@ class Medium:
         before = precision.fp32_precision
         precision.fp32_precision = "bf16"
         try:
-            return functional.linear(_centred(codes, zero), packed.weights)
+            return integer_product(_centred(codes, zero), packed.weights)
         finally:
             precision.fp32_precision = before
 
@@ -174,7 +175,7 @@ class Full:
         return Packed(weights=weights.float(), channels=len(weights), sums=_sums(weights))
 
     def integers(self, codes: Tensor, zero: int, packed: Packed) -> Tensor:
-        return functional.linear(_centred(codes, zero), packed.weights)
+        return integer_product(_centred(codes, zero), packed.weights)
 
     def scaled(
         self, codes: Tensor, zero: int, packed: Packed, step: Tensor, bias: Tensor | None

@@ -12,6 +12,7 @@ from evaluators.arithmetic.encoding import Encoding
 from evaluators.arithmetic.multipliers import (
     ByteMultiplier,
     FloatMultiplier,
+    Multiplier,
     PartsMultiplier,
     matrix_multiplier,
 )
@@ -90,7 +91,7 @@ def test_every_way_gives_the_scaled_integer_product(path: BytePath, data: st.Dat
     assert torch.equal(result, expected(sums, step, bias))
 
 
-def _chosen(weights: Tensor, encoding: Encoding, path: BytePath) -> object:
+def _chosen(weights: Tensor, encoding: Encoding, path: BytePath) -> Multiplier:
     return matrix_multiplier(
         Weights(weights),
         encoding,
@@ -151,9 +152,23 @@ def test_leading_dimensions_stay(path: BytePath, shape: tuple[int, ...]) -> None
 
     for encoding in (_BYTES, _WIDE):
         multiply = _chosen(weights, encoding, path)
-        result, _ = multiply(torch.ones(shape), torch.ones(4))  # type: ignore[operator]
+        result, _ = multiply(torch.ones(shape), torch.ones(4))
 
         assert torch.equal(result, torch.full((*shape[:-1], 4), 4.0))
+
+
+@pytest.mark.parametrize("path", [*_EXACT, Full()], ids=lambda path: path.name)
+@pytest.mark.parametrize("encoding", [_BYTES, _WIDE], ids=["bytes", "wide"])
+def test_a_networks_autocast_changes_nothing(path: BytePath, encoding: Encoding) -> None:
+    weights = torch.arange(-128, 128, dtype=torch.int16).to(torch.int8).reshape(8, 32)
+    values = real_values((9, 32), encoding, 1)
+    multiply = _chosen(weights, encoding, path)
+    plain, _ = multiply(values, None)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result, _ = multiply(values, None)
+
+    assert torch.equal(result, plain)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -163,5 +178,5 @@ def test_values_without_a_code_are_told_of(value: float, encoding: Encoding) -> 
     values[31, 2] = value
 
     for path in (*_EXACT, Full()):
-        _, finite = _chosen(torch.ones(4, 6, dtype=torch.int8), encoding, path)(values, None)  # type: ignore[operator]
+        _, finite = _chosen(torch.ones(4, 6, dtype=torch.int8), encoding, path)(values, None)
         assert not finite
