@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -198,23 +199,38 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = list(_rows(options.home, options.workloads, options.repeats, options.seed))
-    path = byte_path().name
-    pointwise = "int_mm" if int_mm() is not None else "float32"
+    rows: list[Row] = []
+    for row in _rows(options.home, options.workloads, options.repeats, options.seed):
+        rows.append(row)
+        print(f"{row.workload}, {row.design}: {row.ours:.2f}", file=sys.stderr, flush=True)
+        # a run takes a quarter of an hour: what is there stays if it is ended
+        if options.json is not None:
+            told = _document(rows, seed=options.seed, repeats=options.repeats)
+            options.json.write_text(json.dumps(told, indent=1) + "\n")
     Console().print(_table(rows))
-    print(f"products of bytes: {path}; pointwise convolutions: {pointwise}")
-    if options.json is not None:
-        document = {
-            "benchmark": "evaluation",
-            "seed": options.seed,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "cpu": torch.backends.cpu.get_cpu_capability(),
-            "torch": torch.__version__,
-            "brevitas": brevitas_version(),
-            "paths": {"bytes": path, "pointwise": pointwise},
-            "rows": [asdict(row) for row in rows],
-        }
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    ways = ", ".join(f"{what}: {way}" for what, way in _paths().items())
+    print(f"products of bytes run by {ways}")
+
+
+def _paths() -> dict[str, str]:
+    return {
+        "matrices": byte_path().name,
+        "pointwise convolutions": "float32" if int_mm() is None else "int_mm",
+    }
+
+
+def _document(rows: list[Row], *, seed: int, repeats: int) -> dict[str, object]:
+    return {
+        "benchmark": "evaluation",
+        "seed": seed,
+        "repeats": repeats,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "brevitas": brevitas_version(),
+        "paths": _paths(),
+        "rows": [asdict(row) for row in rows],
+    }
 
 
 def _rows(home: Path, workloads: list[str], repeats: int, seed: int) -> Iterator[Row]:
