@@ -8,7 +8,7 @@ from dse.knob_lines import build_space
 from dse.knobs import KNOBS
 from dse.metrics import METRICS
 from dse.optimizers.making import check_available
-from dse.ports import Platform, Workload
+from dse.ports import Bounded, Platform, Workload
 from dse.problem import Problem
 from dse.spec import JobSpec
 
@@ -42,6 +42,9 @@ def check(spec: JobSpec, catalogue: Catalogue) -> Problem:
             "a search needs a workload with data, `dse cost` takes this one"
         )
     space = build_space(spec.knobs, workload, platforms, catalogue.evaluator_knobs)
+    for platform in platforms:
+        if isinstance(platform, Bounded):
+            platform.refuse(workload.shape, space.allowed)
     problem = Problem(spec=spec, workload=workload, platforms=platforms, space=space)
     _check_metrics(problem)
     if spec.beacons.enabled:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,23 @@ class Platform(Protocol):
     def breakdown(self, shape: NetworkShape, design: Design) -> list[dict[str, float | str]]:
         """Return one record a layer (key "layer" = its name; the rest are figures), then one
         with layer "(other)" for what belongs to no layer; the parts make up `cost`."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A platform whose buffers may be too small for a layer at some choices."""
+
+    def refuse(
+        self, shape: NetworkShape, allowed: Mapping[tuple[str, str], tuple[Value, ...]]
+    ) -> None:
+        """Refuse what a space offers and the platform cannot hold, before a search begins.
+
+        Args:
+            allowed: (knob, layer) -> the values it may take.
+
+        Raises:
+            SpecError: naming a layer, its choice and what would be held.
+        """
 
 
 class Pool(Protocol):

@@ -20,7 +20,7 @@ from evaluators.registry import PLATFORMS
 from storage.control import extend_job
 from tests.api.served import served
 from tests.command_line import Call
-from tests.evaluators.hardware.own.definitions import EXAMPLES, constant, written
+from tests.evaluators.hardware.own.definitions import EXAMPLES, buffer, constant, written
 from tests.evaluators.models.exports import Mlp
 from tests.evaluators.workloads.file_sets import options, write_files
 
@@ -148,6 +148,25 @@ def test_the_service_lists_own_platforms_and_checks_jobs_with_them(
     assert items[-1]["constants"][0] == {"name": "sums", **constant(32.0, "bit")}
     assert taken.status_code == 202
     assert (refused.status_code, "mine" in refused.text) == (422, True)
+
+
+def test_a_job_that_offers_a_layer_what_no_buffer_holds_is_refused(
+    call: Call, tmp_path: Path
+) -> None:
+    small = {"dataflow": ["ws", "os"], "buffers__weights": buffer(500, "bit")}
+    call("platforms", "add", written(tmp_path, **small))
+    spec = {**JOB, "workload": {"name": "sru-phones"}}
+    both = tmp_path / "both.yaml"
+    both.write_text(yaml.safe_dump(spec))
+    dataflow = {"knob": "dataflow", "choices": ["os"]}
+    held = {**spec, "knobs": [*JOB["knobs"], dataflow]}
+
+    refused = call("run", both)
+
+    assert refused.code == 2
+    assert "cannot hold layer 'L0' under dataflow ws with w_bits=8" in refused.err
+    assert "dataflows of the platform that can: os" in refused.err
+    check(spec_from_data(held), catalogue(read_settings()))
 
 
 @pytest.mark.slow

@@ -135,6 +135,16 @@ class CyclePlatform:
             "area_um2": np.full(len(pairs), sum(self.machine.area_um2.values())),
         }
 
+    def refuse(
+        self, shape: NetworkShape, allowed: Mapping[tuple[str, str], tuple[Value, ...]]
+    ) -> None:
+        """Refuse a space that offers a layer widths at which no tile of it fits
+        (`dse.ports.Bounded`)."""
+        for layer, loops, _ in self._loops(shape):
+            for w in allowed["w_bits", layer.name]:
+                for a in allowed["a_bits", layer.name]:
+                    self._scheduled(layer, loops, int(w), int(a))
+
     def breakdown(self, shape: NetworkShape, design: Design) -> list[dict[str, float | str]]:
         """Return the parts of one design's costs, a record a layer, "(other)" last.
 

@@ -8,6 +8,7 @@ cycles nor energy.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
+from itertools import product
 from math import prod
 from typing import Final, cast, final
 
@@ -35,6 +36,8 @@ from evaluators.hardware.ratios import with_shares
 
 VECTOR_BITS: Final = 16
 """Width of biases, as on all platforms."""
+
+_ROOM: Final = ("dataflow", "w_bits", "a_bits")
 
 _MIB_BITS: Final = 8 * 2**20
 _PICO_PER_MICRO: Final = 1e6
@@ -144,6 +147,22 @@ class OwnPlatform:
             metrics["area_um2"] = np.full(len(codes), sum(self.prices.area_um2.values()))
         return metrics
 
+    def refuse(
+        self, shape: NetworkShape, allowed: Mapping[tuple[str, str], tuple[Value, ...]]
+    ) -> None:
+        """Refuse a space that offers a layer what no buffer holds (`dse.ports.Bounded`); partial
+        sums need the same room whatever their bits and groups."""
+        self._reference(shape)
+        first = (self.definition.dataflow[0],)
+        for layer in shape.layers:
+            readers = [name for name in layer.consumers if name in shape.names] or [layer.name]
+            outputs = sorted({int(bits) for name in readers for bits in allowed["a_bits", name]})
+            offered = (allowed.get((knob, layer.name), first) for knob in _ROOM)
+            for flow, w, a in product(*offered):
+                for o in outputs:
+                    at = Choice(dataflow=cast(Dataflow, flow), w=int(w), a=int(a), o=o)
+                    self._counted(layer, at)
+
     def breakdown(self, shape: NetworkShape, design: Design) -> list[dict[str, float | str]]:
         """Return the parts of one design's costs, a record a layer, "(other)" last.
 
@@ -247,7 +266,8 @@ class OwnPlatform:
             held = [flow for flow in flows if self._holds(layer, replace(at, dataflow=flow))]
             raise SpecError(
                 f"platform {self.name!r} cannot hold layer {layer.name!r} under dataflow "
-                f"{at.dataflow}: {error}; dataflows of the platform that can: "
+                f"{at.dataflow} with w_bits={at.w} and a_bits={at.a}: {error}; dataflows of the "
+                "platform that can: "
                 f"{', '.join(held) or 'none'}"
             ) from error
 

@@ -199,6 +199,10 @@ def test_a_layer_that_no_tile_can_hold_is_named() -> None:
 
     with pytest.raises(SpecError, match="cannot hold layer 'wide' .*IBUF of 262144"):
         PLATFORM.cost(wide, {})
+    widths = {("w_bits", "wide"): (2, 4), ("a_bits", "wide"): (2, 16)}
+    with pytest.raises(SpecError, match="layer 'wide' with w_bits=2 and a_bits=16: .*IBUF of"):
+        PLATFORM.refuse(wide, widths)
+    PLATFORM.refuse(wide, {**widths, ("a_bits", "wide"): (2,)})
 
 
 def test_a_network_without_products_is_refused() -> None:

@@ -1,4 +1,7 @@
+import itertools
 import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ PLATFORMS = [
     ),
 ]
 EVERYTHING = PLATFORMS[-1]
+BUFFERS = ("weights", "activations", "sums")
 MIXED = NetworkShape(
     layers=(
         Layer(name="stem", m=196, k=27, n=24, kernel=3, input_elements=675, consumers=("qk",)),
@@ -249,7 +253,7 @@ def test_a_layer_that_no_dataflow_can_hold_is_named() -> None:
     none = made(dataflow=["ws", "os"], buffers__weights=buffer(10, "bit"))
     given = uniform(SHAPE, w_bits=8, a_bits=8)
 
-    told = r"cannot hold layer 'L0' under dataflow ws: buffers\.weights has room .*can: {}$"
+    told = r"cannot hold layer 'L0' under dataflow ws .*: buffers\.weights has room .*can: {}$"
     with pytest.raises(SpecError, match=told.format("none")):
         one(none, SHAPE, given)
     with pytest.raises(SpecError, match=told.format("none")):
@@ -257,6 +261,44 @@ def test_a_layer_that_no_dataflow_can_hold_is_named() -> None:
     roomy = made(dataflow=["ws", "os"], buffers__weights=buffer(500, "bit"))
     with pytest.raises(SpecError, match=told.format("os")):
         one(roomy, SHAPE, given)
+
+
+def test_a_space_is_refused_if_and_only_if_some_design_of_it_cannot_be_held() -> None:
+    shape = NetworkShape(layers=(Layer(name="a", k=64, n=64, consumers=("b",)), MIXED.layers[2]))
+    shape = replace(shape, layers=(shape.layers[0], replace(shape.layers[1], name="b")))
+    found = set()
+    for bits in (64, 200, 256, 300, 512, 700, 1024, 2048, 4096):
+        flows = ["ws", "is", "os"]
+        platform = made(dataflow=flows, **{f"buffers__{b}": buffer(bits, "bit") for b in BUFFERS})
+        widths: list[tuple[Value, ...]] = [(8,), (4, 8), (16,), (2, 16)]
+        for given in widths:
+            for chosen in (["ws"], ["is"], ["os"], flows):
+                offered = {"w_bits": given, "a_bits": given, "dataflow": tuple(chosen)}
+                allowed = {(knob, x): offered[knob] for knob in offered for x in "ab"}
+                refused = fails(lambda: platform.refuse(shape, allowed))  # noqa: B023
+                found.add(refused)
+                assert refused == any(
+                    fails(lambda: one(platform, shape, design))  # noqa: B023
+                    for design in designs_of(allowed)
+                )
+    assert found == {True, False}
+
+
+def fails(does: Callable[[], object]) -> bool:
+    try:
+        does()
+    except SpecError:
+        return True
+    return False
+
+
+def designs_of(allowed: Mapping[tuple[str, str], tuple[Value, ...]]) -> Iterator[Design]:
+    """Yield all designs, the dataflow equal in all layers."""
+    for values in itertools.product(*allowed.values()):
+        at = dict(zip(allowed, values, strict=True))
+        if at["dataflow", "a"] == at["dataflow", "b"]:
+            knobs = ("w_bits", "a_bits", "dataflow")
+            yield Design({knob: {x: at[knob, x] for x in "ab"} for knob in knobs})
 
 
 def test_networks_and_widths_that_cannot_be_costed_are_refused() -> None:
