@@ -20,6 +20,7 @@ class Layer:
         groups: independent products of that size (grouped convolution).
         kernel: kernel side in elements; 1 for a linear layer.
         stride: kernel step in elements.
+        window: elements of the kernel over one input channel; kernel**2 if left out.
         input_elements: distinct input elements of one inference; m * k * groups if left out.
         consumers: names of the layers that read this layer's output.
         dynamic: the second operand is an activation too, as in attention: nothing is stored.
@@ -33,9 +34,16 @@ class Layer:
     groups: int = 1
     kernel: int = 1
     stride: int = 1
+    window: int | None = None
     input_elements: int | None = None
     consumers: tuple[str, ...] = ()
     dynamic: bool = False
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether it is a convolution each group of which reads one channel."""
+        window = self.kernel**2 if self.window is None else self.window
+        return self.groups > 1 and self.k <= window
 
     @property
     def macs(self) -> int:

@@ -77,8 +77,7 @@ class Accesses:
 def partial_sums(layer: Layer, pci: int) -> int:
     """Return how many partial sums make up an output of `layer`: 1 for a depthwise convolution,
     whose window is summed inside the array."""
-    depthwise = layer.groups > 1 and layer.k <= layer.kernel**2
-    return 1 if depthwise else -(-layer.k // pci)
+    return 1 if layer.depthwise else -(-layer.k // pci)
 
 
 def product_of(layer: Layer, pci: int) -> Product:

@@ -251,6 +251,7 @@ def _nameless(layer: Layer) -> Layer:
         n=layer.n,
         groups=layer.groups,
         kernel=layer.kernel,
+        window=layer.window,
         input_elements=layer.input_elements,
         dynamic=layer.dynamic,
     )

@@ -44,6 +44,7 @@ class Sizes:
     groups: int = 1
     kernel: int = 1
     stride: int = 1
+    window: int | None = None
     input_elements: int
     dynamic: bool = False
 
@@ -72,6 +73,7 @@ class Sizes:
             groups=self.groups,
             kernel=self.kernel,
             stride=self.stride,
+            window=self.window,
             input_elements=self.input_elements,
             consumers=consumers,
             dynamic=self.dynamic,
@@ -81,9 +83,10 @@ class Sizes:
 def sizes_of(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> Sizes:
     """Return the sizes of one use of a product module on a batch of one.
 
-    A convolution that is not square tells its longer side and its larger step. `input_elements`
-    of a `MatMul` are those of its first operand; each matrix of the second is a group, and where
-    the second is broadcast over the first, the first's leading dimensions are rows.
+    A convolution that is not square tells its longer side, its larger step and its window.
+    `input_elements` of a `MatMul` are those of its first operand; each matrix of the second is a
+    group, and where the second is broadcast over the first, the first's leading dimensions are
+    rows.
     """
     if isinstance(module, nn.Linear):
         return Sizes(
@@ -93,13 +96,15 @@ def sizes_of(module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> Siz
             input_elements=inputs[0].numel(),
         )
     if isinstance(module, nn.Conv1d | nn.Conv2d):
+        side, window = max(module.kernel_size), prod(module.kernel_size)
         return Sizes(
             m=output.numel() // module.out_channels,
-            k=module.in_channels // module.groups * prod(module.kernel_size),
+            k=module.in_channels // module.groups * window,
             n=module.out_channels // module.groups,
             groups=module.groups,
-            kernel=max(module.kernel_size),
+            kernel=side,
             stride=max(module.stride),
+            window=None if window == side**2 else window,
             input_elements=inputs[0].numel(),
         )
     a, b = inputs

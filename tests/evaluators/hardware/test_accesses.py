@@ -141,6 +141,13 @@ def test_a_depthwise_window_is_one_sum_and_a_grouped_one_is_not() -> None:
     assert (partial_sums(depthwise, 8), partial_sums(grouped, 8)) == (1, 3)
 
 
+def test_a_window_that_is_not_square_is_told() -> None:
+    along = Layer(name="x", m=4, k=3, n=1, groups=8, kernel=3, window=3)
+    grouped = Layer(name="x", m=4, k=9, n=1, groups=8, kernel=3, window=3)
+
+    assert (partial_sums(along, 2), partial_sums(grouped, 2)) == (1, 5)
+
+
 def test_overlapping_windows_are_read_once_where_inputs_stay() -> None:
     conv = product_of(Layer(name="", m=64, k=18, n=4, kernel=3, input_elements=128), 8)
     array = Array(pci=8, pco=8, po=8)

@@ -69,10 +69,11 @@ def test_layers_of_a_depthwise_network() -> None:
 
     assert traced.shape.layers == (
         replace(conv("0", 16, 27, 8, 3, 243, "2"), stride=2),
-        replace(conv("2", 16, 3, 1, 3, 128, "4"), groups=8),
+        replace(conv("2", 16, 3, 1, 3, 128, "4"), groups=8, window=3),
         replace(conv("4", 16, 2, 3, 1, 128, "7"), groups=4),
         linear("7", 12, 2),
     )
+    assert [layer.depthwise for layer in traced.shape.layers] == [False, True, False, False]
     assert traced.shape.layers[1].weights == 24
     assert traced.shape.vector_parameters == 8 + 8 + 16 + 12 + 2
 
