@@ -211,6 +211,29 @@ def test_a_job_keeps_to_the_platform_that_it_began_with(call: Call, tmp_path: Pa
     assert len(json.loads(ended.read_text())["hypervolume"]) == 3
 
 
+@pytest.mark.slow
+def test_a_search_on_an_own_platform_runs_narrow_sums(call: Call, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    given = write_files(tmp_path, Mlp(), (6,))
+    assert call("workloads", "add", "own", *options(given), "--metric", "top1-error").code == 0
+    narrow = {"psum_bits": [4, 32], "psum_group": [1]}
+    small = constant(2, "PE")
+    call("platforms", "add", written(tmp_path, knobs=narrow, array__rows=small))
+    spec = tmp_path / "job.yaml"
+    bits = {"knob": "psum_bits", "choices": narrow["psum_bits"]}
+    widths = [{"knob": knob, "choices": [8]} for knob in ("w_bits", "a_bits")]
+    spec.write_text(yaml.safe_dump({**JOB, "knobs": [bits, *widths]}))
+
+    assert call("run", spec, "--json", tmp_path / "run.json").code == 0
+
+    document = json.loads((tmp_path / "run.json").read_text())
+    found = [(one["design"]["psum_bits"], one["metrics"]) for one in document["evaluations"]]
+    energies = {tuple(sums.values()): metrics["energy_uj"] for sums, metrics in found}
+    assert {n for sums, _ in found for n in sums.values()} == {4, 32}
+    assert len({metrics["error"] for _, metrics in found}) > 1
+    assert min(energies, key=energies.__getitem__).count(4) > 0
+
+
 def test_the_guide_works_as_it_is_written(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
