@@ -83,7 +83,7 @@ def front_table(title: str, items: Sequence[Item], metrics: Sequence[str]) -> Ta
     read = any(item.get("beacon") for item in items)
     for name in _READINGS if read else ():
         table.add_column(name, justify="right")
-    table.add_column("bits by layer (weights / activations), words")
+    table.add_column("by layer: bits of weights / activations / others")
     for item in items:
         cells = [figure(item["metrics"].get(name)) for name in metrics]
         cells += _reading(item) if read else []

@@ -119,12 +119,17 @@ def curve_table(document: Document) -> Table:
 
 
 def widths(item: Mapping[str, Any]) -> str:  # JSON data
-    """Return a design's numbers in layer order, a knob after the other, and then its words with
-    the layers that they hold in, as far as they are not neutral."""
+    """Return a design's widths in layer order, weights and then activations; its other numbers
+    with the knob's name, and its words with the layers that they hold in, both as far as they are
+    not neutral."""
     numbers, words = [], []
     for knob, layers in item["design"].items():
         if KNOBS[knob].ordered:
-            numbers.append(",".join(str(value) for value in layers.values()))
+            told = ",".join(str(value) for value in layers.values())
+            if knob in ("w_bits", "a_bits"):
+                numbers.append(told)
+            elif any(value != KNOBS[knob].neutral for value in layers.values()):
+                numbers.append(f"{knob} {told}")
         else:
             words += _words(layers, KNOBS[knob].neutral)
     return " / ".join([*numbers, *words])

@@ -54,7 +54,12 @@ def beacons(
 
 _COLUMNS = (
     *("beacon", "state", "generation", r"error before \[%]", r"error after \[%]"),
-    *("served", r"mean gain \[points]", "bits by layer (weights / activations), words", "sha256"),
+    *(
+        "served",
+        r"mean gain \[points]",
+        "by layer: bits of weights / activations / others",
+        "sha256",
+    ),
     "reason",
 )
 

@@ -51,6 +51,16 @@ def test_widths_keep_the_order_of_knobs_and_layers() -> None:
     assert widths(ITEM) == "2,16 / 4,8"
 
 
+def test_other_numbers_are_told_by_name_unless_they_are_neutral() -> None:
+    design = {
+        "w_bits": {"L0": 4, "FC": 8},
+        "psum_bits": {"L0": 6, "FC": 32},
+        "psum_group": {"L0": 1, "FC": 1},
+    }
+
+    assert widths({"design": design}) == "4,8 / psum_bits 6,32"
+
+
 def test_words_are_told_with_their_layers_unless_they_are_neutral() -> None:
     design = {
         "w_bits": {"L0": 2, "FC": 16},
