@@ -12,6 +12,7 @@ from dse.design import Beacon, Choices, Design, Evaluation, Layer, NetworkShape,
 from dse.tasks import Outcome, Report, Retrained, Retraining, Task
 
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 
 

@@ -167,6 +167,7 @@ class Search:
             space.cardinalities,
             self._seed_genomes(),
             canonical=space.canonical,
+            idle=space.idle,
         )
         last = self._store.last_generation()
         if last is None:

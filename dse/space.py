@@ -11,7 +11,7 @@ from dse.canonical import Canon
 from dse.design import Design, Value
 from dse.errors import SpecError
 from dse.knobs import KNOBS
-from dse.ports import IntArray
+from dse.ports import BoolArray, IntArray
 
 Target = tuple[str, str]
 """(knob, layer)"""
@@ -105,6 +105,21 @@ class SearchSpace:
             return genomes
         rows = [self.encode(self.decode(genome)) for genome in genomes]
         return np.asarray(rows, dtype=np.int64).reshape(len(genomes), len(self.genes))
+
+    def idle(self, genomes: IntArray) -> BoolArray:
+        """Tell for each gene of genomes (n, n_genes) whether the design is the same wherever it
+        stands; all such genes of a genome may change together."""
+        found = np.zeros(genomes.shape, dtype=np.bool_)
+        for row, genome in zip(found, genomes, strict=True) if self._ambiguous else ():
+            at = self._at(self.decode(genome))
+            for i, gene in enumerate(self.genes):
+                if Canon.governed(gene.targets[0][0]):
+                    row[i] = all(
+                        self._same(knob, layer, at[layer], choice)
+                        for knob, layer in gene.targets
+                        for choice in gene.choices
+                    )
+        return found
 
     def repair(self, design: Design) -> Design:
         """Return the nearest design of the space: a value that is not allowed becomes the next

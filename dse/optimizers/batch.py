@@ -5,13 +5,22 @@ from typing import final
 
 import numpy as np
 
-from dse.ports import IntArray
+from dse.ports import BoolArray, IntArray
 from dse.randomness import generator
 
 ATTEMPTS = 50
 
 Canonical = Callable[[IntArray], IntArray]
 """Gives for each genome (n, n_genes) the one that stands for all with the same design."""
+
+
+Idle = Callable[[IntArray], BoolArray]
+"""Tells for each gene of genomes (n, n_genes) whether it leaves the design the same."""
+
+
+def none_idle(genomes: IntArray) -> BoolArray:
+    """Tell of a space in which every gene has an effect in every design."""
+    return np.zeros(genomes.shape, dtype=np.bool_)
 
 
 def unchanged(genomes: IntArray) -> IntArray:

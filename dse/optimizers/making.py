@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from dse.errors import SpecError
-from dse.optimizers.batch import Canonical, unchanged
+from dse.optimizers.batch import Canonical, Idle, none_idle, unchanged
 from dse.optimizers.nsga2 import Nsga2
 from dse.optimizers.optuna import Optuna
 from dse.optimizers.protocol import Optimizer
@@ -34,6 +34,7 @@ def make_optimizer(
     cardinalities: Sequence[int],
     first: IntArray | None = None,
     canonical: Canonical = unchanged,
+    idle: Idle = none_idle,
 ) -> Optimizer:
     """Return the algorithm that the settings name, before its first generation.
 
@@ -42,6 +43,7 @@ def make_optimizer(
         cardinalities: number of choices of each gene.
         first: genomes (n, n_genes) that open the first generation.
         canonical: of genomes with one design, which is asked for.
+        idle: which genes of a genome have no effect; `nsga2` alone asks.
 
     Raises:
         SpecError: its packages are not installed.
@@ -55,6 +57,7 @@ def make_optimizer(
             seed=settings.seed,
             first=first,
             canonical=canonical,
+            idle=idle,
         )
     if settings.algorithm == "random":
         return Random(

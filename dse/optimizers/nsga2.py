@@ -13,7 +13,16 @@ from pymoo.operators.crossover.sbx import cross_sbx
 from pymoo.operators.mutation.pm import mut_pm
 
 from dse.errors import SpecError
-from dse.optimizers.batch import ATTEMPTS, Batch, Canonical, no_genomes, opening, unchanged
+from dse.optimizers.batch import (
+    ATTEMPTS,
+    Batch,
+    Canonical,
+    Idle,
+    no_genomes,
+    none_idle,
+    opening,
+    unchanged,
+)
 from dse.optimizers.rows import Rows, refuse_foreign
 from dse.pareto import crowding_by_rank, ranks
 from dse.ports import FloatArray, IntArray
@@ -32,6 +41,9 @@ class Nsga2:
         first: genomes (n, n_genes) that open the first generation; the rest is random. All of
             them are asked for, even if they are more than the population.
         canonical: of genomes with one design, which is asked for.
+        idle: which genes of a genome have no effect. Parents have them drawn at random: in the
+            canonical form they stand at neutral, and a child in which one comes to have an effect
+            would nearly always have it there, untried.
         eta: distribution index of crossover and mutation (3: `int_sbx`, `int_pm` of MOHAQ).
         crossover_rate: probability that a pair is crossed.
     """
@@ -45,6 +57,7 @@ class Nsga2:
         seed: int,
         first: IntArray | None = None,
         canonical: Canonical = unchanged,
+        idle: Idle = none_idle,
         eta: float = 3.0,
         crossover_rate: float = 1.0,
     ) -> None:
@@ -58,6 +71,7 @@ class Nsga2:
         self._offspring = offspring
         self._seed = seed
         self._canonical = canonical
+        self._idle = idle
         self._eta = eta
         self._crossover_rate = crossover_rate
         n_genes = len(self._upper)
@@ -123,7 +137,8 @@ class Nsga2:
 
     def _mate(self, count: int, rng: np.random.Generator) -> IntArray:
         pairs = (count + 1) // 2
-        parents = self._rows.genomes[self._tournament(2 * pairs, rng)].reshape(2, pairs, -1)
+        chosen = self._rows.genomes[self._tournament(2 * pairs, rng)]
+        parents = self._stirred(chosen, rng).reshape(2, pairs, -1)
         # half a step beyond the outermost choices, so that rounding treats every choice alike
         low = np.full(len(self._upper), -0.5)
         high = self._upper + 0.5 - 1e-9
@@ -148,6 +163,12 @@ class Nsga2:
             random_state=rng,
         )
         return self._round(mutated)[:count]
+
+    def _stirred(self, genomes: IntArray, rng: np.random.Generator) -> IntArray:
+        idle = self._idle(genomes)
+        if not idle.any():
+            return genomes
+        return np.where(idle, rng.integers(0, self._upper + 1, size=genomes.shape), genomes)
 
     def _tournament(self, count: int, rng: np.random.Generator) -> IntArray:
         objectives, violations = self._rows.objectives, self._rows.violations

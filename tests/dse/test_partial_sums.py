@@ -12,6 +12,8 @@ from dse import baselines
 from dse.design import Choices, Design, Value
 from dse.errors import SpecError
 from dse.knobs import KNOBS
+from dse.optimizers.batch import none_idle
+from dse.optimizers.nsga2 import Nsga2
 from dse.ports import Role
 from dse.problem import Problem
 from tests.dse.test_baselines import FLOAT, Recorder
@@ -85,6 +87,59 @@ def test_designs_with_one_form_have_one_canonical_genome() -> None:
     assert len(set(forms)) == len(set(hashes)) == 3
     for one, other in product(range(4), repeat=2):
         assert (forms[one] == forms[other]) == (hashes[one] == hashes[other])
+
+
+MANY = fake_problem(
+    platforms=[{"name": "sum-chip"}],
+    knobs=[
+        {"knob": "w_bits", "choices": [8, 16]},
+        {"knob": "a_bits", "choices": [8, 16]},
+        {**BITS, "tie": "none"},
+        {"knob": "psum_group", "choices": [1, 2, "all"]},
+        FLOW,
+    ],
+    **WHOLE,
+).space
+
+
+@given(data=st.data())
+def test_idle_genes_are_those_that_can_be_anything(data: st.DataObject) -> None:
+    drawn = data.draw(st.tuples(*(st.integers(0, n - 1) for n in MANY.cardinalities)))
+    genome = np.asarray(drawn)
+    (idle,) = MANY.idle(genome[None])
+    design = MANY.decode(genome)
+
+    for i, choices in enumerate(MANY.cardinalities):
+        moved = [np.where(np.arange(len(genome)) == i, value, genome) for value in range(choices)]
+        assert idle[i] == all(MANY.decode(one) == design for one in moved)
+    other = data.draw(st.tuples(*(st.integers(0, n - 1) for n in MANY.cardinalities)))
+    assert MANY.decode(np.where(idle, other, genome)) == design
+
+
+def test_a_gene_that_comes_to_have_an_effect_is_tried_at_every_choice() -> None:
+    """Partial sums open whole in every design, so groups are idle until sums are narrowed."""
+    whole = np.asarray([MANY.encode(MANY.decode([0] * len(MANY.genes)))])
+    bits = [i for i, gene in enumerate(MANY.genes) if gene.name.startswith("psum_bits")]
+    whole[:, bits] = 1
+    groups = [i for i, gene in enumerate(MANY.genes) if gene.name.startswith("psum_group")]
+    assert MANY.idle(whole)[0, groups].all()
+    tried = {"stirred": 0, "neutral": 0}
+    for name, idle in (("stirred", MANY.idle), ("neutral", none_idle)):
+        for seed in range(20):
+            search = Nsga2(
+                MANY.cardinalities,
+                population=2,
+                offspring=20,
+                seed=seed,
+                first=whole,
+                canonical=MANY.canonical,
+                idle=idle,
+            )
+            search.ask()
+            search.tell(whole, np.zeros((1, 2)), np.zeros(1))
+            tried[name] += int((search.ask()[:, groups] > 0).sum())
+
+    assert tried["stirred"] > 2 * tried["neutral"]
 
 
 def test_sixteen_bit_operands_leave_nothing_to_the_partial_sums() -> None:
