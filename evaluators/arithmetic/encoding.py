@@ -48,35 +48,39 @@ class Encoding:
             values: float32 or float64, `dense`.
         """
         codes = torch.empty_like(values)
-        total = sum(self.write(*pair) for pair in _stretches(values, codes))
-        return codes, finite(total, values)
+        return codes, finite(self.write_centred(values, codes), values)
 
-    def write(self, values: Tensor, out: Tensor) -> float:
-        """Write the centred codes of `values` to `out`, of their shape and dtype, and return a
-        figure for `finite`."""
-        torch.mul(values, self.scale, out=out)
-        total = out.sum().item()
-        # Clamping after the zero point is added or with ends moved by it is the same thing.
-        out.round_().clamp_(self.low - self.zero, self.high - self.zero)
-        return total
+    def write_centred(self, values: Tensor, out: Tensor) -> float:
+        """Write the centred codes of `values` to `out`, of their dtype, shape and order in memory,
+        and return a figure for `finite`.
 
-    def halves(self, values: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Return the centred codes of `values`, of 16 bits, in two parts of like size: code =
-        256 * upper + lower, both within -128 .. 128; and whether the values are finite.
+        Args:
+            values: as of `centred`.
+        """
+        return sum(self.write(*pair) for pair in _stretches(values, out))
+
+    def write_halves(self, values: Tensor, upper: Tensor, lower: Tensor) -> float:
+        """Write the centred codes of `values`, of 16 bits, in two parts of like size: code = 256 *
+        upper + lower, both within -128 .. 128; and return a figure for `finite`.
 
         Args:
             values: float32, `dense`.
-
-        Returns:
-            upper, lower: in the dtype, shape and order in memory of `values`.
+            upper, lower: of the dtype, shape and order in memory of `values`.
         """
-        upper, lower = torch.empty_like(values), torch.empty_like(values)
         total = 0.0
         for source, high, low in _stretches(values, upper, lower):
             total += self.write(source, low)
             torch.mul(low, 2.0**-8, out=high).round_()
             low.sub_(high, alpha=2.0**8)
-        return upper, lower, finite(total, values)
+        return total
+
+    def write(self, values: Tensor, out: Tensor) -> float:
+        """Do as `write_centred` at one go, for few values of any order in memory."""
+        torch.mul(values, self.scale, out=out)
+        total = out.sum().item()
+        # Clamping after the zero point is added or with ends moved by it is the same thing.
+        out.round_().clamp_(self.low - self.zero, self.high - self.zero)
+        return total
 
     def stored(self, values: Tensor) -> tuple[Tensor, bool]:
         """Return the codes of `values` as int8 up to 8 bits and as int16 beyond, in their shape
