@@ -1,7 +1,6 @@
 """Convolutions with fixed weights, from real inputs to real outputs, as
 `evaluators.arithmetic.multipliers` has them for matrices."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -9,25 +8,29 @@ import torch
 from torch import Tensor
 
 from evaluators.arithmetic.convolution import Window, integer_convolution
-from evaluators.arithmetic.encoding import Encoding, dense
-from evaluators.arithmetic.multipliers import Multiplier, scaled
+from evaluators.arithmetic.encoding import Encoding, dense, finite
+from evaluators.arithmetic.multipliers import Multiplier, exact_steps, scaled
 from evaluators.arithmetic.parts import Part, input_parts, join
-from evaluators.arithmetic.products import exact_dtype
+from evaluators.arithmetic.products import exact_dtype, heaviest_column
 from evaluators.arithmetic.weights import Weights
 
 _FLOAT32: Final = 2**24
 _HALF: Final = 2**7
-# Input channels of which bytes pay: fewer take less time than their sums' way to memory, and of
-# more the sums may leave 32 bits.
-_DEEP: Final = range(64, 2**16)
+_BYTE: Final = 2**8 - 1
+_INT32: Final = 2**31
+# Input channels from which bytes pay: of fewer, products take less time than sums' way to memory.
+_DEEP: Final = 64
 # Of float32: 256 KiB.
 _STRETCH: Final = 2**16
 # Elements of the pictures that are convolved at once.
-_PICTURES: Final = 2**17
+_PICTURES: Final = 2**18
 
 
 Terms = list[tuple[int, Tensor]]
 """Integer convolutions and the power of 2 that each counts for."""
+
+Parts = tuple[tuple[int, Tensor], ...]
+"""Weights and the power of 2 that each counts for."""
 
 
 @final
@@ -46,12 +49,8 @@ class FloatConvolver:
     step: Tensor
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        return _convolved(values, self._terms, self.step, bias, self.weights.dim() - 2)
-
-    def _terms(self, values: Tensor) -> tuple[Terms, bool]:
-        codes, finite = self.encoding.centred(values)
-        product = integer_convolution(codes.to(self.weights.dtype), self.weights, self.window)
-        return [(0, product)], finite
+        weights = ((0, self.weights),)
+        return _convolved(values, self.encoding, weights, self.window, self.step, bias)
 
 
 @final
@@ -62,31 +61,19 @@ class PartsConvolver:
 
     Attributes:
         weights: each part of the weights in float32, and the power of 2 that it counts for.
-        step: float64 (n,).
+        step: float64 (n,); None: 1.
     """
 
-    weights: tuple[tuple[int, Tensor], ...]
+    weights: Parts
     window: Window
     encoding: Encoding
-    step: Tensor
+    step: Tensor | None
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        return _convolved(values, self._terms, self.step, bias, self.weights[0][1].dim() - 2)
-
-    def _terms(self, values: Tensor) -> tuple[Terms, bool]:
-        inputs, finite = self._inputs(values)
-        return [
-            (place + shift, integer_convolution(codes, weights, self.window))
-            for shift, weights in self.weights
-            for place, codes in inputs
-        ], finite
-
-    def _inputs(self, values: Tensor) -> tuple[Terms, bool]:
-        if self.encoding.narrow:
-            codes, finite = self.encoding.centred(values)
-            return [(0, codes)], finite
-        upper, lower, finite = self.encoding.halves(values)
-        return [(8, upper), (0, lower)], finite
+        encoding, halved = self.encoding, not self.encoding.narrow
+        return _convolved(
+            values, encoding, self.weights, self.window, self.step, bias, halved=halved
+        )
 
 
 @final
@@ -97,8 +84,9 @@ class PointwiseConvolver:
 
     Attributes:
         weights: the parts of the weights below each other, int8 (parts * n, c).
-        shifts: power of 2 that each counts for.
-        sums: of the codes in each row of `weights`, int32 (parts * n, 1).
+        shifts: power of 2 that each counts for, the first 0.
+        sums: of each output channel's codes, int32 (n, 1).
+        short: whether sums of wide inputs stay within 32 bits.
         step: float64 (n,).
         dimensions: of a picture, without channels.
     """
@@ -106,6 +94,7 @@ class PointwiseConvolver:
     weights: Tensor
     shifts: tuple[int, ...]
     sums: Tensor
+    short: bool
     encoding: Encoding
     step: Tensor
     dimensions: int
@@ -114,23 +103,28 @@ class PointwiseConvolver:
         # one picture at a time, as they come
         batch = values.reshape(-1, *values.shape[-self.dimensions - 1 :]).contiguous()
         real = torch.empty(len(batch), len(self.step), *batch.shape[2:])
-        finite = True
+        told = True
         for picture, target in zip(batch, real, strict=True):
             codes, whole = self.encoding.stored(picture)
             _write(self._terms(codes.flatten(1)), self.step, bias, target.flatten(1))
-            finite = finite and whole
+            told = told and whole
         single = values.dim() == self.dimensions + 1
-        return (real[0] if single else real), finite
+        return (real[0] if single else real), told
 
     def _terms(self, codes: Tensor) -> Terms:
         found = []
         for part in self._parts(codes):
-            product = torch._int_mm(self.weights, part.codes)
+            products = torch._int_mm(self.weights, part.codes)
+            total, *others = torch.split(products, len(self.step))
+            for shift, other in zip(self.shifts[1:], others, strict=True):
+                total.add_(other, alpha=1 << shift)
             if part.zero:
-                product.sub_(self.sums * part.zero)
-            pieces = torch.split(product, len(self.step))
-            found += [(part.shift + s, one) for s, one in zip(self.shifts, pieces, strict=True)]
-        return found
+                total.sub_(self.sums * part.zero)
+            found.append((part.shift, total))
+        if len(found) == 1 or not self.short:
+            return found
+        (shift, upper), (_, lower) = found
+        return [(0, lower.add_(upper, alpha=1 << shift))]
 
     def _parts(self, codes: Tensor) -> tuple[Part, ...]:
         if codes.dtype == torch.int8:
@@ -157,26 +151,33 @@ def convolution_multiplier(
     exact = exact_dtype(weights.heaviest * encoding.largest)
     codes, steps = weights.codes, step.expand(len(weights.codes))
     if dtype == torch.float32:
-        if bytes_pay and window.pointwise(codes) and codes.shape[1] in _DEEP:
+        if bytes_pay and window.pointwise(codes) and _in_bytes(weights):
             return _pointwise(weights, encoding, steps)
         parts = _float32_parts(weights, encoding) if exact != dtype else None
         if parts is not None:
-            return PartsConvolver(weights=parts, window=window, encoding=encoding, step=steps)
+            return _of_parts(parts, window, encoding, steps)
     return FloatConvolver(weights=codes.to(exact), window=window, encoding=encoding, step=steps)
+
+
+def _in_bytes(weights: Weights) -> bool:
+    """Tell whether bytes pay and, with weights joined of their parts, keep sums in 32 bits."""
+    heaviest = sum(heaviest_column(part.codes) << part.shift for part in weights.parts)
+    return weights.codes.shape[1] >= _DEEP and heaviest * _BYTE < _INT32
 
 
 def _pointwise(weights: Weights, encoding: Encoding, step: Tensor) -> PointwiseConvolver:
     return PointwiseConvolver(
         weights=weights.stack.codes,
         shifts=weights.stack.shifts,
-        sums=weights.stack.codes.sum(1, keepdim=True, dtype=torch.int32),
+        sums=weights.codes.flatten(1).sum(1, keepdim=True, dtype=torch.int32),
+        short=weights.heaviest * encoding.largest < _INT32,
         encoding=encoding,
         step=step,
         dimensions=weights.codes.dim() - 2,
     )
 
 
-def _float32_parts(weights: Weights, encoding: Encoding) -> tuple[tuple[int, Tensor], ...] | None:
+def _float32_parts(weights: Weights, encoding: Encoding) -> Parts | None:
     """Return as few parts as keep the sums of a part's convolutions exact in float32; None if
     their convolutions take longer than one in float64."""
     largest = encoding.largest if encoding.narrow else _HALF
@@ -188,28 +189,79 @@ def _float32_parts(weights: Weights, encoding: Encoding) -> tuple[tuple[int, Ten
     return tuple((part.shift, part.codes.float()) for part in weights.parts)
 
 
+def _of_parts(parts: Parts, window: Window, encoding: Encoding, step: Tensor) -> PartsConvolver:
+    if not exact_steps(step):
+        return PartsConvolver(weights=parts, window=window, encoding=encoding, step=step)
+    ones = (1,) * (parts[0][1].dim() - 1)
+    real = tuple((shift, part * step.float().reshape(-1, *ones)) for shift, part in parts)
+    return PartsConvolver(weights=real, window=window, encoding=encoding, step=None)
+
+
 def _convolved(
     values: Tensor,
-    terms: Callable[[Tensor], tuple[Terms, bool]],
-    step: Tensor,
+    encoding: Encoding,
+    weights: Parts,
+    window: Window,
+    step: Tensor | None,
     bias: Tensor | None,
-    dimensions: int,
+    *,
+    halved: bool = False,
 ) -> tuple[Tensor, bool]:
-    """Return the sum of terms times the steps, plus the biases, and whether the values are
-    finite; a few pictures at a time, whose codes and sums stay in the processor's caches."""
+    """Return the convolution by the sum of the weights, times the steps, plus the biases, and
+    whether the values are finite; a few pictures at a time, whose codes and sums stay in the
+    processor's caches."""
+    dimensions = weights[0][1].dim() - 2
     single = values.dim() == dimensions + 1
-    batch = dense(values.unsqueeze(0) if single else values)
-    count = max(1, _PICTURES // max(1, batch[:1].numel()))
-    real, finite, done = batch, True, 0
-    for pictures in torch.split(batch, count):
-        found, whole = terms(pictures)
-        finite = finite and whole
+    batch = _batch(values.unsqueeze(0) if single else values)
+    pictures = torch.split(batch, max(1, _PICTURES // max(1, batch[:1].numel())))
+    codes = _Codes(encoding, pictures[0], halved=halved)
+    exact = weights[0][1].dtype
+    real, done = batch, 0
+    for some in pictures:
+        terms = [
+            (place + shift, integer_convolution(inputs.to(exact), part, window))
+            for place, inputs in codes.of(some)
+            for shift, part in weights
+        ]
         if not done:
-            real = _room(found[0][1], len(batch), values.dtype)
-        target = real[done : done + len(pictures)]
-        _scale(found, step, bias, target, dimensions)
-        done += len(pictures)
-    return (real.squeeze(0) if single else real), finite
+            real = _room(terms[0][1], len(batch), values.dtype)
+        _scale(terms, step, bias, real[done : done + len(some)], dimensions)
+        done += len(some)
+    return (real.squeeze(0) if single else real), finite(codes.total, values)
+
+
+def _batch(values: Tensor) -> Tensor:
+    """Return pictures without gaps, one after the other in memory."""
+    laid = dense(values)
+    return laid if laid.stride(0) == max(laid.stride()) else laid.contiguous()
+
+
+@final
+class _Codes:
+    """Codes of a few pictures at a time, always in the same memory: fresh memory takes longer than
+    arithmetic.
+
+    Attributes:
+        total: of all so far, for `finite`.
+    """
+
+    def __init__(self, encoding: Encoding, pictures: Tensor, *, halved: bool) -> None:
+        """Make room for codes of as many `pictures`."""
+        self.total = 0.0
+        self._encoding = encoding
+        self._codes = torch.empty_like(pictures)
+        self._upper = torch.empty_like(pictures) if halved else None
+
+    def of(self, pictures: Tensor) -> Terms:
+        """Return the codes of pictures, laid out as those it was made for; the last call's are no
+        longer valid."""
+        codes = self._codes[: len(pictures)]
+        if self._upper is None:
+            self.total += self._encoding.write_centred(pictures, codes)
+            return [(0, codes)]
+        upper = self._upper[: len(pictures)]
+        self.total += self._encoding.write_halves(pictures, upper, codes)
+        return [(8, upper), (0, codes)]
 
 
 def _room(product: Tensor, pictures: int, dtype: torch.dtype) -> Tensor:
@@ -219,7 +271,9 @@ def _room(product: Tensor, pictures: int, dtype: torch.dtype) -> Tensor:
     return torch.empty((pictures, *product.shape[1:]), dtype=dtype, memory_format=layout)
 
 
-def _scale(terms: Terms, step: Tensor, bias: Tensor | None, out: Tensor, dimensions: int) -> None:
+def _scale(
+    terms: Terms, step: Tensor | None, bias: Tensor | None, out: Tensor, dimensions: int
+) -> None:
     if out.is_contiguous() and out[:1].numel() > _STRETCH:
         size = out.shape[-dimensions:].numel()
         for number, target in enumerate(out):
@@ -228,16 +282,19 @@ def _scale(terms: Terms, step: Tensor, bias: Tensor | None, out: Tensor, dimensi
     else:
         join(terms, out)
         ones = (1,) * dimensions
-        real = None if bias is None else bias.reshape(-1, *ones)
-        scaled(out, step.reshape(-1, *ones), real)
+        figures = [None if one is None else one.reshape(-1, *ones) for one in (step, bias)]
+        scaled(out, *figures)
 
 
-def _write(terms: Terms, step: Tensor, bias: Tensor | None, out: Tensor) -> None:
+def _write(terms: Terms, step: Tensor | None, bias: Tensor | None, out: Tensor) -> None:
     """Write one picture's results, (n, places), a few channels at a time."""
-    figures = [step[:, None], *([] if bias is None else [bias[:, None]])]
     count = max(1, _STRETCH // max(1, out.shape[1]))
     shifts = [shift for shift, _ in terms]
-    pieces = [torch.split(one, count) for one in (out, *(term for _, term in terms), *figures)]
-    for target, *rest in zip(*pieces, strict=True):
-        join(list(zip(shifts, rest, strict=False)), target)
-        scaled(target, rest[len(terms)], rest[-1] if bias is not None else None)
+    pieces = [torch.split(one, count) for one in (out, *(term for _, term in terms))]
+    steps, biases = (
+        [None] * len(pieces[0]) if one is None else torch.split(one[:, None], count)
+        for one in (step, bias)
+    )
+    for target, *rest, by, more in zip(*pieces, steps, biases, strict=True):
+        join(list(zip(shifts, rest, strict=True)), target)
+        scaled(target, by, more)

@@ -48,33 +48,39 @@ class Encoding:
             values: float32 or float64, `dense`.
         """
         codes = torch.empty_like(values)
-        total = 0.0
-        for source, target in _stretches(values, codes):
-            total += source.sum().item()
-            torch.mul(source, self.scale, out=target)
-            # Clamping after the zero point is added or with ends moved by it is the same thing.
-            target.round_().clamp_(self.low - self.zero, self.high - self.zero)
-        return codes, _finite(total, values)
+        return codes, finite(self.write_centred(values, codes), values)
 
-    def halves(self, values: Tensor) -> tuple[Tensor, Tensor, bool]:
-        """Return the centred codes of `values`, of 16 bits, in two parts of like size: code =
-        256 * upper + lower, both within -128 .. 128; and whether the values are finite.
+    def write_centred(self, values: Tensor, out: Tensor) -> float:
+        """Write the centred codes of `values` to `out`, of their dtype, shape and order in memory,
+        and return a figure for `finite`.
+
+        Args:
+            values: as of `centred`.
+        """
+        return sum(self.write(*pair) for pair in _stretches(values, out))
+
+    def write_halves(self, values: Tensor, upper: Tensor, lower: Tensor) -> float:
+        """Write the centred codes of `values`, of 16 bits, in two parts of like size: code = 256 *
+        upper + lower, both within -128 .. 128; and return a figure for `finite`.
 
         Args:
             values: float32, `dense`.
-
-        Returns:
-            upper, lower: in the dtype, shape and order in memory of `values`.
+            upper, lower: of the dtype, shape and order in memory of `values`.
         """
-        upper, lower = torch.empty_like(values), torch.empty_like(values)
         total = 0.0
         for source, high, low in _stretches(values, upper, lower):
-            total += source.sum().item()
-            torch.mul(source, self.scale, out=low)
-            low.round_().clamp_(self.low - self.zero, self.high - self.zero)
+            total += self.write(source, low)
             torch.mul(low, 2.0**-8, out=high).round_()
             low.sub_(high, alpha=2.0**8)
-        return upper, lower, _finite(total, values)
+        return total
+
+    def write(self, values: Tensor, out: Tensor) -> float:
+        """Do as `write_centred` at one go, for few values of any order in memory."""
+        torch.mul(values, self.scale, out=out)
+        total = out.sum().item()
+        # Clamping after the zero point is added or with ends moved by it is the same thing.
+        out.round_().clamp_(self.low - self.zero, self.high - self.zero)
+        return total
 
     def stored(self, values: Tensor) -> tuple[Tensor, bool]:
         """Return the codes of `values` as int8 up to 8 bits and as int16 beyond, in their shape
@@ -92,13 +98,19 @@ class Encoding:
             if self.zero:
                 held.add_(self.zero)
             target.copy_(held.clamp_(self.low, self.high))
-        return codes, _finite(total, values)
+        return codes, finite(total, values)
 
 
 def dense(values: Tensor) -> Tensor:
     """Return `values` laid out without gaps, in their own order in memory if that is so."""
     order = sorted(range(values.dim()), key=values.stride, reverse=True)
     return values if values.permute(order).is_contiguous() else values.contiguous()
+
+
+def finite(total: float, values: Tensor) -> bool:
+    """Tell whether values are finite, given the sum of the values or of their products with a
+    scale: one sum costs less than looking at each value, but may overflow by itself."""
+    return math.isfinite(total) or bool(values.isfinite().all())
 
 
 def _stretches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -111,8 +123,3 @@ def _stretches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 def _in_memory(tensor: Tensor) -> Tensor:
     """Return a dense tensor's elements, flat, as they lie."""
     return tensor.as_strided((tensor.numel(),), (1,))
-
-
-def _finite(total: float, values: Tensor) -> bool:
-    # one sum costs less than looking at each value, but may overflow by itself
-    return math.isfinite(total) or bool(values.isfinite().all())

@@ -4,6 +4,7 @@ All give round32(round32(sum) * step) + bias of the same exact sums, bit for bit
 leaves no trace. `round32` is rounding to the dtype of the values, float32 nearly always.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -11,17 +12,20 @@ import torch
 from torch import Tensor
 
 from evaluators.arithmetic.byte_paths import PART_LIMIT, BytePath, Full, Packed
-from evaluators.arithmetic.encoding import Encoding
+from evaluators.arithmetic.encoding import Encoding, finite
 from evaluators.arithmetic.parts import Part, input_parts, join
-from evaluators.arithmetic.products import exact_dtype, integer_product
+from evaluators.arithmetic.products import exact_dtype
+from evaluators.arithmetic.settings import in_full
 from evaluators.arithmetic.weights import Weights
 
 # Sums of a part that are made at once, to be joined while they are near.
 _AT_ONCE, _LEAST_ROWS = 2**17, 2**7
 # Elements of a product in floats, for sums in float64 to be rounded while they are near.
 _FLOATS, _FLOAT_ROWS = 2**17, 2**9
-# Products from which on those of four pairs of parts take less time than one in float64.
+# Products beyond which those of four pairs of parts take less time than one in float64.
 _LONG = 2**8
+# So that no product by a step leaves the normal numbers of float32.
+_LEAST_STEP = 2.0**-100
 # Largest magnitude of a code of 8 bits, moved or centred.
 _BYTE = 2**8 - 1
 
@@ -45,25 +49,30 @@ class FloatMultiplier:
     """A matrix product in a float dtype that holds all its sums.
 
     Attributes:
-        weights: codes (n, k), of that dtype.
-        step: real value of 1 in the integer product: float64 (n,) or ().
+        weights: codes transposed, (k, n), of that dtype.
+        step: real value of 1 in the integer product: float64 (n,) or (); None: 1.
     """
 
     weights: Tensor
     encoding: Encoding
-    step: Tensor
+    step: Tensor | None
 
     def __call__(self, values: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
         rows = values.reshape(-1, values.shape[-1]).contiguous()
-        real = values.new_empty(len(rows), len(self.weights))
-        count = max(_FLOAT_ROWS, _FLOATS // max(self.weights.shape))
-        finite = True
-        for source, target in zip(torch.split(rows, count), torch.split(real, count), strict=True):
-            codes, whole = self.encoding.centred(source)
-            product = integer_product(codes.to(self.weights.dtype), self.weights)
-            scaled(target.copy_(product), self.step, bias)
-            finite = finite and whole
-        return real.reshape(*values.shape[:-1], len(self.weights)), finite
+        real = values.new_empty(len(rows), self.weights.shape[1])
+        count = min(len(rows), max(_FLOAT_ROWS, _FLOATS // max(self.weights.shape)))
+        # One piece of memory for all stretches: fresh memory takes longer than arithmetic.
+        codes = rows.new_empty(count, rows.shape[1])
+        wide = torch.empty_like(codes, dtype=self.weights.dtype)
+        product = torch.empty_like(real[:count], dtype=self.weights.dtype)
+        total = 0.0
+        with in_full():
+            for source, target in _stretches(count, rows, real):
+                total += self.encoding.write(source, codes[: len(source)])
+                taken = wide[: len(source)].copy_(codes[: len(source)])
+                target.copy_(torch.mm(taken, self.weights, out=product[: len(source)]))
+                scaled(target, self.step, bias)
+        return real.reshape(*values.shape[:-1], real.shape[1]), finite(total, values)
 
 
 @final
@@ -113,9 +122,7 @@ class PartsMultiplier:
         channels = len(self.step)
         product = torch.empty(len(rows), channels)
         count = max(_LEAST_ROWS, _AT_ONCE // channels)
-        for source, target in zip(
-            torch.split(rows, count), torch.split(product, count), strict=True
-        ):
+        for source, target in _stretches(count, rows, product):
             join(self._products(source), target)
             scaled(target, self.step, bias)
         return product.reshape(*values.shape[:-1], channels), finite
@@ -137,14 +144,24 @@ class PartsMultiplier:
         return input_parts(codes)
 
 
-def scaled(product: Tensor, step: Tensor, bias: Tensor | None) -> Tensor:
+def scaled(product: Tensor, step: Tensor | None, bias: Tensor | None) -> Tensor:
     """Return a product times its step, plus its bias, in its dtype and memory.
 
     Args:
         step, bias: (n,), or such that they broadcast.
     """
-    real = product.mul_(step.to(product.dtype))
+    real = product if step is None else product.mul_(step.to(product.dtype))
     return real if bias is None else real.add_(bias.to(product.dtype))
+
+
+def exact_steps(step: Tensor) -> bool:
+    """Tell whether products by steps cannot round, so that they may be made before sums are
+    rounded as well as after: powers of 2, as those of two tensors of 16 bits are.
+
+    Args:
+        step: float64, of any shape.
+    """
+    return bool((torch.frexp(step).mantissa == 0.5).all()) and float(step.min()) >= _LEAST_STEP
 
 
 def matrix_multiplier(
@@ -176,11 +193,18 @@ def matrix_multiplier(
                 step=steps,
             )
     exact = exact_dtype(weights.heaviest * encoding.largest)
-    return FloatMultiplier(weights=weights.codes.to(exact), encoding=encoding, step=step)
+    codes = weights.codes.t().to(exact).contiguous()
+    if exact == torch.float64 and exact_steps(step):
+        return FloatMultiplier(weights=codes.mul_(step), encoding=encoding, step=None)
+    return FloatMultiplier(weights=codes, encoding=encoding, step=step)
+
+
+def _stretches(count: int, *rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(torch.split(one, max(1, count)) for one in rows), strict=True)
 
 
 def _parts_pay(weights: Weights, encoding: Encoding, path: BytePath) -> bool:
     """Tell whether the products of parts take less time than one in float64."""
     if isinstance(path, Full):
         return False
-    return encoding.narrow or len(weights.parts) == 1 or weights.codes.shape[1] >= _LONG
+    return encoding.narrow or len(weights.parts) == 1 or weights.codes.shape[1] > _LONG

@@ -81,11 +81,12 @@ def join(products: Sequence[tuple[int, Tensor]], out: Tensor) -> None:
             within 2^24 each if float32.
         out: float32.
     """
+    products = sorted(products, key=lambda one: one[0])
     if len(products) == 1 and products[0][0] == 0:
         out.copy_(products[0][1])
     elif len(products) == 2 and all(product.dtype == torch.float32 for _, product in products):
         # A product by a power of 2 is exact, so the sum alone is rounded.
-        (low, first), (high, other) = sorted(products, key=lambda one: one[0])
+        (low, first), (high, other) = products
         torch.add(first, other, alpha=2 ** (high - low), out=out)
         if low:
             out.mul_(2.0**low)
@@ -97,7 +98,9 @@ def join(products: Sequence[tuple[int, Tensor]], out: Tensor) -> None:
 
 
 def _sum(shifts: Sequence[int], terms: Sequence[Tensor]) -> Tensor:
-    total = terms[0].double().mul_(2.0 ** shifts[0])
+    total = terms[0].double()
+    if shifts[0]:
+        total.mul_(2.0 ** shifts[0])
     wide = torch.empty_like(total)
     for shift, term in zip(shifts[1:], terms[1:], strict=True):
         total.add_(wide.copy_(term), alpha=2.0**shift)

@@ -17,9 +17,6 @@ from torch.nn import functional
 from dse.errors import SpecError
 from evaluators.arithmetic.settings import in_full
 
-# Of float64: 256 KiB.
-_AT_ONCE = 2**15
-
 _EXACT = ((torch.float32, 2**24), (torch.float64, 2**53))
 
 
@@ -76,26 +73,6 @@ def integer_matmul(first: Tensor, second: Tensor) -> Tensor:
     """
     with in_full():
         return torch.matmul(first, second)
-
-
-def rounded_matmul(
-    first: Tensor, second: Tensor, *, exact: torch.dtype, dtype: torch.dtype
-) -> Tensor:
-    """Return `integer_matmul` in one dtype, rounded to another.
-
-    Where the first is wider, matrices of a batch are multiplied a few at a time: sums are rounded
-    while they are in the processor's caches.
-    """
-    alike = first.dim() == second.dim() > 2 and first.shape[:-2] == second.shape[:-2]
-    if exact == dtype or not alike:
-        return integer_matmul(first.to(exact), second.to(exact)).to(dtype)
-    leading = first.shape[:-2]
-    a, b = (one.reshape(leading.numel(), *one.shape[-2:]) for one in (first, second))
-    rounded = torch.empty(len(a), a.shape[-2], b.shape[-1], dtype=dtype)
-    count = max(1, _AT_ONCE // max(1, rounded[:1].numel()))
-    for target, *pair in zip(*(torch.split(one, count) for one in (rounded, a, b)), strict=True):
-        target.copy_(integer_matmul(*(one.to(exact) for one in pair)))
-    return rounded.reshape(*leading, *rounded.shape[1:])
 
 
 def integer_matmul_oracle(first: Tensor, second: Tensor) -> NDArray[np.int64]:

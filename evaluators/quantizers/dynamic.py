@@ -8,9 +8,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from evaluators.arithmetic.activations import encoded_matmul
 from evaluators.arithmetic.encoding import dense
 from evaluators.arithmetic.matmul import MatMul
-from evaluators.arithmetic.products import exact_dtype, rounded_matmul
+from evaluators.arithmetic.products import exact_dtype
 from evaluators.arithmetic.psum_maxima import PsumMaxima, calibrate_exponents
 from evaluators.quantizers.grid import Grid
 from evaluators.quantizers.kinds import interpose, second
@@ -91,22 +92,40 @@ class DynamicProduct:
         operands = self.operands
         if operands is None:
             return self._in_float(a, b)
-        first = _codes(a, operands.inputs, self.layer)
-        other = _codes(b, operands.second, second(self.layer))
-        wide = torch.promote_types(first.dtype, other.dtype)
         summation = operands.summation
         if summation is not None and summation.cuts(a.shape[-1]):
-            sums = summed_matmul(first, other, operands.inputs, operands.second, summation)
-            product = sums.to(wide)
+            real = self._summed(a, b, operands, summation)
         else:
-            dtype = operands.dtype(a.shape[-1])
-            product = rounded_matmul(first, other, exact=dtype, dtype=wide)
-        return product.mul_(operands.step).to(torch.promote_types(a.dtype, b.dtype))
+            real = self._exact(a, b, operands)
+        return real.to(torch.promote_types(a.dtype, b.dtype))
+
+    def _exact(self, a: Tensor, b: Tensor, operands: DynamicOperands) -> Tensor:
+        real, (of_a, of_b) = encoded_matmul(
+            _wide(a),
+            _wide(b),
+            (operands.inputs.encoding, operands.second.encoding),
+            exact=operands.dtype(a.shape[-1]),
+            step=operands.step,
+        )
+        if not (of_a and of_b):
+            raise not_finite(second(self.layer) if of_a else self.layer)
+        return real
+
+    def _summed(
+        self, a: Tensor, b: Tensor, operands: DynamicOperands, summation: Summation
+    ) -> Tensor:
+        first = _codes(a, operands.inputs, self.layer)
+        other = _codes(b, operands.second, second(self.layer))
+        sums = summed_matmul(first, other, operands.inputs, operands.second, summation)
+        return sums.to(torch.promote_types(first.dtype, other.dtype)).mul_(operands.step)
 
 
 def _codes(values: Tensor, grid: Grid, operand: str) -> Tensor:
-    wide = values.detach().to(torch.promote_types(values.dtype, torch.float32))
-    codes, finite = grid.encoding.centred(dense(wide))
+    codes, finite = grid.encoding.centred(dense(_wide(values)))
     if not finite:
         raise not_finite(operand)
     return codes
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.detach().to(torch.promote_types(values.dtype, torch.float32))

@@ -30,9 +30,16 @@ _WIDE = Encoding(scale=1.0, low=-(2**15), high=2**15 - 1)
 
 
 def _multiplier(
-    weights: Tensor, encoding: Encoding, window: Window, *, bytes_pay: bool = False
+    weights: Tensor,
+    encoding: Encoding,
+    window: Window,
+    *,
+    bytes_pay: bool = False,
+    powers: bool = False,
 ) -> tuple[Multiplier, Tensor]:
     step = torch.linspace(1e-4, 0.3, len(weights), dtype=torch.float64)
+    if powers:
+        step = 2.0 ** -torch.arange(len(weights), dtype=torch.float64)
     multiply = convolution_multiplier(
         Weights(weights),
         encoding,
@@ -44,9 +51,16 @@ def _multiplier(
     return multiply, step
 
 
-def _check(values: Tensor, weights: Tensor, encoding: Encoding, window: Window, pay: bool) -> None:
+def _check(
+    values: Tensor,
+    weights: Tensor,
+    encoding: Encoding,
+    window: Window,
+    pay: bool,
+    powers: bool = False,
+) -> None:
     bias = torch.linspace(-5.0, 5.0, len(weights))
-    multiply, step = _multiplier(weights, encoding, window, bytes_pay=pay)
+    multiply, step = _multiplier(weights, encoding, window, bytes_pay=pay, powers=powers)
 
     result, finite = multiply(values, bias)
 
@@ -71,7 +85,7 @@ def test_convolutions_give_the_scaled_integer_convolution(
     if dimensions == 2 and data.draw(st.booleans()):
         values = values.to(memory_format=torch.channels_last)
 
-    _check(values, weights, encoding, window, False)
+    _check(values, weights, encoding, window, False, data.draw(st.booleans()))
 
 
 @pytest.mark.skipif(not is_exact(IntMm()), reason="not exact on this processor")
@@ -104,6 +118,24 @@ def test_a_batch_may_be_missing_or_empty(
     assert finite
     assert result.shape == (*shape[:-3], 7, 3, 5)
     assert torch.equal(result, (64 * step.float())[:, None, None].expand(result.shape))
+
+
+@pytest.mark.parametrize("encoding", [_BYTES, _WIDE], ids=["bytes", "wide"])
+def test_pictures_may_lie_between_each_other(encoding: Encoding) -> None:
+    weights = torch.arange(-13, 14).reshape(3, 3, 3, 1).to(torch.int8)
+    window = Window(stride=(1, 1), dilation=(1, 1), padding="same", groups=1)
+    values = real_values((3, 40, 80, 50), encoding, 1).transpose(0, 1)
+
+    _check(values, weights, encoding, window, False)
+
+
+def test_sums_beyond_32_bits_are_left_to_float64() -> None:
+    weights = torch.full((2, 2**9, 1, 1), 2**15 - 1, dtype=torch.int16)
+
+    chosen = _multiplier(weights, _WIDE, _POINT, bytes_pay=True)[0]
+
+    assert isinstance(chosen, FloatConvolver)
+    assert chosen.weights.dtype == torch.float64
 
 
 def test_widths_and_kernels_choose_the_way() -> None:

@@ -14,6 +14,7 @@ from evaluators.arithmetic.multipliers import (
     FloatMultiplier,
     Multiplier,
     PartsMultiplier,
+    exact_steps,
     matrix_multiplier,
 )
 from evaluators.arithmetic.probe import is_exact
@@ -56,6 +57,15 @@ def real_values(shape: tuple[int, ...], encoding: Encoding, seed: int) -> Tensor
     return torch.where(halves, (values * 2).round() / 2, values)
 
 
+@st.composite
+def steps(draw: st.DrawFn, n: int) -> Tensor:
+    """Steps of n channels, half the time powers of 2."""
+    if draw(st.booleans()):
+        return torch.linspace(1e-4, 0.3, n, dtype=torch.float64)
+    powers = draw(st.lists(st.integers(-110, 3), min_size=n, max_size=n))
+    return torch.tensor([2.0**power for power in powers], dtype=torch.float64)
+
+
 def expected(
     sums: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", step: Tensor, bias: Tensor | None
 ) -> Tensor:
@@ -72,7 +82,7 @@ def test_every_way_gives_the_scaled_integer_product(path: BytePath, data: st.Dat
     rows, k, n = (data.draw(st.integers(*ends)) for ends in ((0, 70), (1, 300), (1, 40)))
     weights, encoding = data.draw(weight_codes((n, k))), data.draw(encodings())
     values = real_values((rows, k), encoding, data.draw(st.integers(0, 9)))
-    step = torch.linspace(1e-4, 0.3, n, dtype=torch.float64)
+    step = data.draw(steps(n))
     bias = torch.linspace(-5.0, 5.0, n) if data.draw(st.booleans()) else None
 
     multiply = matrix_multiplier(
@@ -128,6 +138,15 @@ def test_sums_beyond_float32_are_left_to_float64(encoding: Encoding) -> None:
     assert chosen.weights.dtype == torch.float64
     result, _ = chosen(torch.full((1, 2000), -1e6), None)
     assert result.item() == 0.5 * 2000 * 128 * -encoding.low
+
+
+@pytest.mark.parametrize(
+    ("step", "exact"),
+    [([0.5], True), ([2.0**-24, 4.0], True), ([0.5, 0.3], False), ([0.0], False)],
+    ids=str,
+)
+def test_powers_of_2_alone_are_exact_steps(step: list[float], exact: bool) -> None:
+    assert exact_steps(torch.tensor(step, dtype=torch.float64)) is exact
 
 
 def test_float64_values_keep_their_precision() -> None:

@@ -13,7 +13,6 @@ from evaluators.arithmetic.products import (
     integer_matmul_oracle,
     integer_product,
     integer_product_oracle,
-    rounded_matmul,
 )
 
 _BITS = st.sampled_from((2, 3, 4, 5, 6, 7, 8, 16))
@@ -66,9 +65,7 @@ def test_matmul_equals_the_integer_oracle(data: st.DataObject) -> None:
     dtype = exact_dtype(k * largest_first * largest_second)
 
     result = integer_matmul(first.to(dtype), second.to(dtype))
-    rounded = rounded_matmul(first, second, exact=dtype, dtype=torch.float32)
 
-    assert torch.equal(rounded, result.float())
     np.testing.assert_array_equal(
         result.numpy().astype(np.int64), integer_matmul_oracle(first, second)
     )
