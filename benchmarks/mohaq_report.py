@@ -361,7 +361,7 @@ _TABLES = (
     (
         "Wall time",
         "time",
-        "Seconds of the whole search, two evaluation processes, where others' evaluations were not "
-        "there.",
+        "Seconds of the whole search, two evaluation processes, where others' evaluations were "
+        "not there.",
     ),
 )
