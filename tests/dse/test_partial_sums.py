@@ -125,7 +125,7 @@ def test_a_gene_that_comes_to_have_an_effect_is_tried_at_every_choice() -> None:
     assert MANY.idle(whole)[0, groups].all()
     tried = {"stirred": 0, "neutral": 0}
     for name, idle in (("stirred", MANY.idle), ("neutral", none_idle)):
-        for seed in range(20):
+        for seed in range(6):
             search = Nsga2(
                 MANY.cardinalities,
                 population=2,
