@@ -15,7 +15,7 @@ Canonical = Callable[[IntArray], IntArray]
 
 
 Idle = Callable[[IntArray], BoolArray]
-"""Tells for each gene of genomes (n, n_genes) whether it leaves the design the same."""
+"""Tells for each gene of genomes (n, n_genes) whether it has no effect on the design."""
 
 
 def none_idle(genomes: IntArray) -> BoolArray:

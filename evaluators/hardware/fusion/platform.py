@@ -138,9 +138,10 @@ class CyclePlatform:
     def refuse(
         self, shape: NetworkShape, allowed: Mapping[tuple[str, str], tuple[Value, ...]]
     ) -> None:
-        """Refuse a space that offers a layer widths at which no tile of it fits
-        (`dse.ports.Bounded`)."""
+        """Refuse a space that offers a layer widths at which no tile of it fits, or a network that
+        does not fit at the widths speed is told against (`dse.ports.Bounded`)."""
         for layer, loops, _ in self._loops(shape):
+            self._scheduled(layer, loops, REFERENCE_BITS, REFERENCE_BITS)
             for w in allowed["w_bits", layer.name]:
                 for a in allowed["a_bits", layer.name]:
                     self._scheduled(layer, loops, int(w), int(a))

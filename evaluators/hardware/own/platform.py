@@ -37,8 +37,6 @@ from evaluators.hardware.ratios import with_shares
 VECTOR_BITS: Final = 16
 """Width of biases, as on all platforms."""
 
-_ROOM: Final = ("dataflow", "w_bits", "a_bits")
-
 _MIB_BITS: Final = 8 * 2**20
 _PICO_PER_MICRO: Final = 1e6
 
@@ -153,15 +151,15 @@ class OwnPlatform:
         """Refuse a space that offers a layer what no buffer holds (`dse.ports.Bounded`); partial
         sums need the same room whatever their bits and groups."""
         self._reference(shape)
-        first = (self.definition.dataflow[0],)
+        taken = [knob for knob in ("w_bits", "a_bits", "dataflow") if knob in self.knobs]
         for layer in shape.layers:
             readers = [name for name in layer.consumers if name in shape.names] or [layer.name]
             outputs = sorted({int(bits) for name in readers for bits in allowed["a_bits", name]})
-            offered = (allowed.get((knob, layer.name), first) for knob in _ROOM)
-            for flow, w, a in product(*offered):
+            offered = (allowed[knob, layer.name] for knob in taken)
+            for w, a, *chosen in product(*offered):
+                flow = cast(Dataflow, chosen[0] if chosen else self.definition.dataflow[0])
                 for o in outputs:
-                    at = Choice(dataflow=cast(Dataflow, flow), w=int(w), a=int(a), o=o)
-                    self._counted(layer, at)
+                    self._counted(layer, Choice(dataflow=flow, w=int(w), a=int(a), o=o))
 
     def breakdown(self, shape: NetworkShape, design: Design) -> list[dict[str, float | str]]:
         """Return the parts of one design's costs, a record a layer, "(other)" last.

@@ -6,7 +6,7 @@ import pytest
 
 from dse.design import Design, Layer, NetworkShape
 from dse.errors import SpecError
-from dse.knobs import KNOBS
+from dse.knobs import BITS, KNOBS
 from dse.metrics import METRICS
 from dse.ports import IntArray
 from evaluators.hardware.bitfusion import bitfusion
@@ -199,10 +199,10 @@ def test_a_layer_that_no_tile_can_hold_is_named() -> None:
 
     with pytest.raises(SpecError, match="cannot hold layer 'wide' .*IBUF of 262144"):
         PLATFORM.cost(wide, {})
-    widths = {("w_bits", "wide"): (2, 4), ("a_bits", "wide"): (2, 16)}
-    with pytest.raises(SpecError, match="layer 'wide' with w_bits=2 and a_bits=16: .*IBUF of"):
-        PLATFORM.refuse(wide, widths)
-    PLATFORM.refuse(wide, {**widths, ("a_bits", "wide"): (2,)})
+    narrow = {("w_bits", "wide"): (2,), ("a_bits", "wide"): (2,)}
+    with pytest.raises(SpecError, match="layer 'wide' with w_bits=16 and a_bits=16: .*IBUF of"):
+        PLATFORM.refuse(wide, narrow)
+    PLATFORM.refuse(SHAPE, {(k, n): BITS for k in ("w_bits", "a_bits") for n in SHAPE.names})
 
 
 def test_a_network_without_products_is_refused() -> None:

@@ -284,6 +284,20 @@ def test_a_space_is_refused_if_and_only_if_some_design_of_it_cannot_be_held() ->
     assert found == {True, False}
 
 
+def test_dataflows_of_another_platform_are_none_of_its_own() -> None:
+    one_flow = made(dataflow=["os"], buffers__weights=buffer(500, "bit"))
+    shape = NetworkShape(layers=(Layer(name="a", k=64, n=64),))
+    widths: dict[tuple[str, str], tuple[Value, ...]] = {
+        ("w_bits", "a"): (8,),
+        ("a_bits", "a"): (8,),
+    }
+
+    assert fails(
+        lambda: made(dataflow=["ws"], buffers__weights=buffer(500, "bit")).refuse(shape, widths)
+    )
+    one_flow.refuse(shape, {**widths, ("dataflow", "a"): ("ws", "is", "os")})
+
+
 def fails(does: Callable[[], object]) -> bool:
     try:
         does()
