@@ -22,6 +22,7 @@ from evaluators.arithmetic.settings import settle_torch
 from evaluators.checkpoints import Checkpoint, Checkpoints
 from evaluators.data.vault import Vault
 from evaluators.evaluation import finite_metrics
+from evaluators.models.adam import Adam
 from evaluators.models.training import Course
 from evaluators.network import Batch, Lessons, Trainable
 from evaluators.quantizers.beacon_file import BeaconWeights, dump_beacon
@@ -146,9 +147,7 @@ class _Run:
         )
         self._noise = torch.Generator().manual_seed(task.seed)
         self._batches = self._drawn()
-        self._adam = torch.optim.Adam(self._model.parameters(), lr=lessons.learning_rate)
-        if self._logarithms:
-            self._adam.add_param_group({"params": list(self._logarithms.values())})
+        self._adam = Adam(self._model.parameters(), self._logarithms.values())
         self.step = 0
         self.curve: list[CurvePoint] = []
         self._best: _Best | None = None
@@ -191,7 +190,7 @@ class _Run:
             best_step=best.step,
             best=best.state,
             model=self._state(),
-            adam=self._adam.state_dict()["state"],
+            adam=self._adam.state(),
             noise=self._noise.get_state(),
         )
 
@@ -200,8 +199,7 @@ class _Run:
         self._model.load_state_dict(_weights(stored.model))
         for name, logarithms in self._logarithms.items():
             logarithms.data = stored.model[name].clone()
-        groups = self._adam.state_dict()["param_groups"]
-        self._adam.load_state_dict({"state": stored.adam, "param_groups": groups})
+        self._adam.restore(stored.adam)
         self._noise.set_state(stored.noise)
         for _ in range(stored.step):
             next(self._batches)
@@ -287,9 +285,7 @@ class _Run:
         return quantized_at(self._holding(state), self._schemes, ranges, samples, learned)
 
     def _take(self, step: int) -> float:
-        for group, faster in zip(self._adam.param_groups, (1, _FASTER), strict=False):
-            group["lr"] = self._course.rate(step) * faster
-        self._adam.zero_grad(set_to_none=True)
+        self._adam.clear()
         loss = self._lessons.loss(self._model, next(self._batches), self._noise)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -298,7 +294,8 @@ class _Run:
             )
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._model.parameters(), self._lessons.clip)
-        self._adam.step()
+        rate = self._course.rate(step)
+        self._adam.step(rate, rate * _FASTER)
         return value
 
     def _drawn(self) -> Iterator[Batch]:

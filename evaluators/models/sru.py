@@ -182,32 +182,37 @@ class _Scan(torch.autograd.Function):
         u_x, forget, reset, states, through, weight = ctx.saved_tensors
         before, after = states[:-1], states[1:]
         grad = _turn(grads[0])
-        to_reset = (after - through).mul_(grad).mul_(reset).mul_(1 - reset)
+        passed, kept = 1 - reset, 1 - forget
+        to_reset = (after - through).mul_(grad).mul_(reset).mul_(passed)
         to_state = grad * reset
         to_state[:-1].addcmul_(to_reset[1:], weight[1])
         # dc_t / df_t before its sigmoid, then dc_t / dc_{t-1}
-        slope = (before - u_x).mul_(forget).mul_(1 - forget)
+        slope = (before - u_x).mul_(forget).mul_(kept)
         jacobian = torch.addcmul(forget, slope, weight[0]).unbind(0)
         steps = to_state.unbind(0)
         for t in range(len(steps) - 2, -1, -1):
             steps[t].addcmul_(steps[t + 1], jacobian[t + 1])
         to_forget = slope.mul_(to_state)
-        to_updates = torch.cat(
-            [_turn(to_state * (1 - forget)), _turn(to_forget), _turn(to_reset)], dim=-1
-        )
-        both = torch.stack([to_forget, to_reset])
+        to_updates = grad.new_empty(*grad.shape[:-1], 3 * grad.shape[-1])
+        parts = kept.mul_(to_state), to_forget, to_reset
+        for out, part in zip(to_updates.chunk(3, dim=-1), parts, strict=True):
+            _turn(part, out)
+        gates = to_forget, to_reset
         return (
             to_updates,
-            _turn(grad.mul_(1 - reset)),
-            (both * before).sum((1, 2)),
-            both.sum((1, 2)),
+            _turn(grad.mul_(passed)),
+            torch.stack([(gate * before).sum((0, 1)) for gate in gates]),
+            torch.stack([gate.sum((0, 1)) for gate in gates]),
         )
 
 
-def _turn(x: Tensor) -> Tensor:
+def _turn(x: Tensor, out: Tensor | None = None) -> Tensor:
     """Copy, with the second half of the last axis turned round in time; its own inverse."""
+    if out is None:
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
     half = x.shape[-1] // 2
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
     out[..., :half] = x[..., :half]
-    out[..., half:] = x[..., half:].flip(0)
+    backward = torch.arange(x.shape[0] - 1, -1, -1, device=x.device)
+    # flip() would copy into memory of its own first
+    torch.index_select(x[..., half:], 0, backward, out=out[..., half:])
     return out

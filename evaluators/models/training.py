@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from dse.errors import SpecError
 from dse.ports import Progress
+from evaluators.models.adam import Adam
 from evaluators.models.sru import Dropout
 from evaluators.network import Batch
 
@@ -115,14 +116,13 @@ def train(
     Args:
         generator: draws the noise of the loss.
     """
-    adam = torch.optim.Adam(model.parameters(), lr=course.learning_rate, betas=course.betas)
+    adam = Adam(model.parameters(), betas=course.betas)
     for step in range(course.steps):
-        adam.param_groups[0]["lr"] = course.rate(step)
         batch = next(batches)
-        adam.zero_grad(set_to_none=True)
+        adam.clear()
         torch.autograd.backward(loss(model, batch, generator))
         nn.utils.clip_grad_norm_(model.parameters(), course.clip)
-        adam.step()
+        adam.step(course.rate(step))
         progress(label, step + 1, course.steps)
 
 

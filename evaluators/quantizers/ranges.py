@@ -77,8 +77,12 @@ def _best_pair(
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     scale = (high - low) / (most - least)
     zero = low - np.rint(scale * least)
-    levels = np.clip(np.rint(source.centres * scale), low - zero, high - zero) / scale
-    costs = (source.centres - levels) ** 2 @ source.shares
+    errors = source.centres * scale  # in one array, as above
+    np.clip(np.rint(errors, out=errors), low - zero, high - zero, out=errors)
+    errors /= scale
+    np.subtract(source.centres, errors, out=errors)
+    errors *= errors
+    costs = errors @ source.shares
     i, j = np.unravel_index(int(np.argmin(costs)), costs.shape)
     return int(lower[i]), int(upper[j])
 
