@@ -245,6 +245,8 @@ def main() -> None:
     if "sru-digits" in given.workloads and "fsdd" not in settings.folders:
         given.workloads = [w for w in given.workloads if w != "sru-digits"]
         print("sru-digits is left out: DSE_FSDD is not set")
+    if not given.workloads:
+        parser.error("no workload is left to search")
     for workload in given.workloads:  # training is no part of any search's time
         network_of(make_workload(workload, {}, settings.places)).prepare(silent)
     found = []

@@ -166,7 +166,8 @@ class _Scan(torch.autograd.Function):
         ctx: Any, updates: Tensor, highway: Tensor, weight: Tensor, bias: Tensor
     ) -> Tensor:
         u_x, u_f, u_r = (_turn(part) for part in updates.chunk(3, dim=-1))
-        states = u_x.new_zeros(u_x.shape[0] + 1, *u_x.shape[1:])
+        states = u_x.new_empty(u_x.shape[0] + 1, *u_x.shape[1:])
+        states[0] = 0
         forget = u_f.add_(bias[0])
         carried = states.unbind(0)
         for t, (x, f) in enumerate(zip(u_x.unbind(0), forget.unbind(0), strict=True)):
