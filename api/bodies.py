@@ -1,15 +1,16 @@
 """Job specs in request bodies: JSON or YAML in, a checked spec out."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from fastapi import Request
 
 from api.driving import checked
-from api.errors import Code, FieldError, Refusal, pointer
+from api.errors import Code, Refusal, pointer
 from dse.catalogue import Catalogue
-from dse.errors import EvaluationError, SpecError, UnknownNameError
+from dse.errors import EvaluationError, Place, SpecError
 from dse.spec import JobSpec, parse_spec, spec_from_data
 
 JSON_TYPE: Final = "application/json"
@@ -32,7 +33,9 @@ def read_spec(body: bytes, content_type: str | None) -> JobSpec:
     if kind in YAML_TYPES:
         spec = parse_spec(body)
     elif kind == JSON_TYPE:
-        spec = spec_from_data(_load_json(body))
+        data = _load_json(body)
+        _refuse_infinite(data)
+        spec = spec_from_data(data)
     else:
         allowed = ", ".join((JSON_TYPE, *YAML_TYPES))
         raise Refusal(
@@ -55,17 +58,10 @@ def check_spec(spec: JobSpec, catalogue: Catalogue) -> None:
     """Resolve every name of a spec.
 
     Raises:
-        SpecError, Refusal: naming what was given, where, and what is allowed.
+        SpecError, UnknownNameError, Refusal: naming what was given, where, and what is allowed.
     """
     try:
         checked(spec, catalogue)
-    except UnknownNameError as error:
-        wrong = [
-            FieldError(pointer=pointer(place), detail=str(error))
-            for place, name in _names(spec)
-            if name == error.given and place[0] in _PLACES.get(error.kind, ())
-        ]
-        raise Refusal(Code.UNKNOWN_NAME, str(error), errors=wrong) from error
     except EvaluationError as error:  # a plug-in that cannot even be described
         raise Refusal(Code.INVALID_SPEC, str(error)) from error
 
@@ -76,8 +72,8 @@ def _storable(spec: JobSpec) -> JobSpec:
     Raises:
         SpecError: a text holds NUL or half of a surrogate pair.
     """
-    for place, text in _texts(spec.model_dump(), ()):
-        if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+    for place, text in _values(spec.model_dump()):
+        if isinstance(text, str) and any(_unstorable(sign) for sign in text):
             raise SpecError(
                 f"{pointer(place)[:200]!a} must hold no NUL and no lone surrogate, "
                 f"got {text!a:.80}"
@@ -85,12 +81,15 @@ def _storable(spec: JobSpec) -> JobSpec:
     return spec
 
 
+def _unstorable(sign: str) -> bool:
+    return sign == "\0" or "\ud800" <= sign <= "\udfff"
+
+
 def _load_json(body: bytes) -> object:
     try:
         return json.loads(
             body.decode("utf-8-sig"),
             object_pairs_hook=_without_repeats,
-            parse_constant=_refuse_constant,
         )
     except ValueError as error:
         if isinstance(error, SpecError):
@@ -109,39 +108,26 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _refuse_constant(name: str) -> object:
-    raise SpecError(f"numbers must be finite, got {name}")
+def _refuse_infinite(data: object) -> None:
+    """Refuse numbers that JSON has not, but its readers let through."""
+    for place, value in _values(data):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SpecError(
+                f"{pointer(place)[:200] or 'the job spec'}: numbers must be finite, "
+                f"got {json.dumps(value)}",
+                at=place,
+            )
 
 
-_PLACES: Final = {
-    "workload": ("workload",),
-    "platform": ("platforms",),
-    "knob": ("knobs",),
-    "metric": ("objectives", "constraints", "totals"),
-}
-
-
-def _names(spec: JobSpec) -> Iterator[tuple[tuple[object, ...], str]]:
-    yield ("workload", "name"), spec.workload.name
-    for i, platform in enumerate(spec.platforms):
-        yield ("platforms", i, "name"), platform.name
-    for i, line in enumerate(spec.knobs):
-        yield ("knobs", i, "knob"), line.knob
-    for i, objective in enumerate(spec.objectives):
-        yield ("objectives", i), objective
-    for i, constraint in enumerate(spec.constraints):
-        yield ("constraints", i, "metric"), constraint.metric
-    for total in spec.totals:
-        yield ("totals", total), total
-
-
-def _texts(data: object, place: tuple[object, ...]) -> Iterator[tuple[tuple[object, ...], str]]:
-    if isinstance(data, str):
-        yield place, data
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            yield (*place, key), str(key)
-            yield from _texts(value, (*place, key))
-    elif isinstance(data, list | tuple):
-        for i, value in enumerate(data):
-            yield from _texts(value, (*place, i))
+def _values(data: object) -> Iterator[tuple[Place, object]]:
+    """Yield every key, and every value that holds no others, with its place, in order."""
+    left: list[tuple[Place, object]] = [((), data)]
+    while left:
+        place, value = left.pop()
+        if isinstance(value, dict):
+            yield from (((*place, key), key) for key in value)
+            left += reversed([((*place, key), inner) for key, inner in value.items()])
+        elif isinstance(value, list | tuple):
+            left += reversed([((*place, i), inner) for i, inner in enumerate(value)])
+        else:
+            yield place, value

@@ -19,7 +19,7 @@ from dse.errors import (
     UnknownNameError,
     WeightsError,
 )
-from dse.spec import MAX_BYTES
+from dse.spec import MAX_BYTES, complaints
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -112,7 +112,7 @@ def refusal(error: Exception) -> Refusal:
         case UnknownNameError() if error.kind in _RESOURCES:
             return Refusal(Code.NOT_FOUND, str(error))
         case UnknownNameError():
-            return Refusal(Code.UNKNOWN_NAME, str(error))
+            return Refusal(Code.UNKNOWN_NAME, str(error), errors=_fields(error))
         case ConflictError():
             return Refusal(Code.CONFLICT, str(error))
         case WeightsError():
@@ -144,13 +144,13 @@ def pointer(parts: Iterable[object]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def _fields(error: SpecError) -> list[FieldError]:
-    if not isinstance(error.__cause__, ValidationError):
-        return []
-    return [
-        FieldError(pointer=pointer(item["loc"]), detail=_said(item["msg"]))
-        for item in error.__cause__.errors(include_url=False)
-    ]
+def _fields(error: DseError) -> list[FieldError]:
+    if isinstance(error.__cause__, ValidationError):
+        return [
+            FieldError(pointer=pointer((*error.at, *place)), detail=message)
+            for place, message, _ in complaints(error.__cause__)
+        ]
+    return [FieldError(pointer=pointer(error.at), detail=str(error))] if error.at else []
 
 
 def _invalid(items: Sequence[Mapping[str, object]]) -> Refusal:

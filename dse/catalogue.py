@@ -1,16 +1,18 @@
 """What exists (a port), and whether a spec can be run with it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
-from dse.errors import SpecError, UnknownNameError
+from dse.beacon_checks import check_beacons
+from dse.errors import SpecError, UnknownNameError, located
 from dse.knob_lines import build_space
-from dse.knobs import KNOBS
 from dse.metrics import METRICS
 from dse.optimizers.making import check_available
 from dse.ports import Bounded, Platform, Workload
 from dse.problem import Problem
-from dse.spec import JobSpec
+from dse.spec import JobSpec, Reference
+
+_Made = TypeVar("_Made")
 
 
 class Catalogue(Protocol):
@@ -34,21 +36,26 @@ def check(spec: JobSpec, catalogue: Catalogue) -> Problem:
     Raises:
         UnknownNameError, SpecError: naming what was given and what is allowed.
     """
-    workload = catalogue.workload(spec.workload.name, spec.workload.params)
-    platforms = tuple(catalogue.platform(p.name, p.params) for p in spec.platforms)
-    if not workload.metrics:
-        raise SpecError(
-            f"workload {workload.name!r} is a shape without data: nothing can be measured; "
-            "a search needs a workload with data, `dse cost` takes this one"
-        )
-    space = build_space(spec.knobs, workload, platforms, catalogue.evaluator_knobs)
+    workload = _workload(spec.workload, catalogue)
+    platforms = tuple(
+        _made(catalogue.platform, one, "platforms", i) for i, one in enumerate(spec.platforms)
+    )
+    with located("knobs"):
+        space = build_space(spec.knobs, workload, platforms, catalogue.evaluator_knobs)
     for platform in platforms:
         if isinstance(platform, Bounded):
-            platform.refuse(workload.shape, space.allowed)
+            with located("knobs"):
+                platform.refuse(workload.shape, space.allowed)
     problem = Problem(spec=spec, workload=workload, platforms=platforms, space=space)
     _check_metrics(problem)
+    if spec.reference_point is None and not spec.search.baselines:
+        raise SpecError(
+            "reference_point must be given if search.baselines is empty, since it is the worst of "
+            f"them otherwise; allowed: one number for each of {spec.objectives}",
+            at=("reference_point",),
+        )
     if spec.beacons.enabled:
-        _check_beacons(problem, catalogue.evaluator_knobs)
+        check_beacons(problem, catalogue.evaluator_knobs)
     return problem
 
 
@@ -58,75 +65,81 @@ def check_runnable(problem: Problem) -> None:
     Raises:
         SpecError: naming what is missing.
     """
-    check_available(problem.spec.search.algorithm)
+    with located("search", "algorithm"):
+        check_available(problem.spec.search.algorithm)
     if problem.workload.needs is not None:
         raise SpecError(
             f"workload {problem.workload.name!r} cannot be run here. It needs: "
-            f"{problem.workload.needs}"
+            f"{problem.workload.needs}",
+            at=("workload", "name"),
         )
+
+
+def _workload(given: Reference, catalogue: Catalogue) -> Workload:
+    workload = _made(catalogue.workload, given, "workload")
+    if not workload.metrics:
+        raise SpecError(
+            f"workload {workload.name!r} is a shape without data: nothing can be measured; "
+            "a search needs a workload with data, `dse cost` takes this one",
+            at=("workload", "name"),
+        )
+    return workload
+
+
+def _made(
+    make: Callable[[str, dict[str, object]], _Made], given: Reference, *place: str | int
+) -> _Made:
+    try:
+        with located(*place, "params"):
+            return make(given.name, given.params)
+    except UnknownNameError as error:
+        if error.given == given.name:
+            error.at = (*place, "name")
+        raise
 
 
 def _check_metrics(problem: Problem) -> None:
-    spec, available = problem.spec, problem.available_metrics
+    spec = problem.spec
     _check_totals(problem)
-    constrained = [constraint.metric for constraint in spec.constraints]
-    for metric in [*spec.objectives, *constrained]:
-        if metric not in METRICS:
-            raise UnknownNameError("metric", metric, sorted(available))
-        if metric not in available:
-            if owners := problem.owners.get(metric):
-                raise SpecError(
-                    f"metric {metric!r} comes from several platforms: add totals: "
-                    f"{{{metric}: [{', '.join(owners)}]}} or part of it"
-                )
-            raise SpecError(
-                f"nothing yields metric {metric!r}: neither workload "
-                f"{problem.workload.name!r} nor platforms {[p.name for p in problem.platforms]}; "
-                f"allowed: {', '.join(sorted(available))}"
-            )
-    for constraint in spec.constraints:
+    for i, objective in enumerate(spec.objectives):
+        with located("objectives", i):
+            _check_metric(problem, objective)
+    for i, constraint in enumerate(spec.constraints):
+        with located("constraints", i, "metric"):
+            _check_metric(problem, constraint.metric)
         if constraint.max_increase is not None and constraint.metric in problem.cost_metrics:
             raise SpecError(
                 f"max_increase counts from the unquantized network, so it takes the workload's "
-                f"metrics {list(problem.workload.metrics)}, got {constraint.metric!r}"
+                f"metrics {list(problem.workload.metrics)}, got {constraint.metric!r}",
+                at=("constraints", i, "max_increase"),
             )
 
 
-def _check_beacons(problem: Problem, evaluator_knobs: Sequence[str]) -> None:
-    rules, workload = problem.spec.beacons, problem.workload
-    if not workload.trainable:
+def _check_metric(problem: Problem, metric: str) -> None:
+    available = problem.available_metrics
+    if metric not in METRICS:
+        raise UnknownNameError("metric", metric, sorted(available))
+    if metric in available:
+        return
+    if owners := problem.owners.get(metric):
         raise SpecError(
-            f"beacons need a workload that can be retrained, and {workload.name!r} has no "
-            "training data; allowed: beacons: {enabled: false}"
+            f"metric {metric!r} comes from several platforms: add totals: "
+            f"{{{metric}: [{', '.join(owners)}]}} or part of it"
         )
-    for metric in rules.gates:
-        if metric not in problem.cost_metrics:
-            raise SpecError(
-                f"beacons.gates takes costs, which are known before a network runs: "
-                f"{', '.join(problem.cost_metrics)}; got {metric!r}"
-            )
-    if rules.prefer is not None and rules.prefer not in problem.cost_metrics:
-        raise SpecError(
-            f"beacons.prefer must be one of the costs {', '.join(problem.cost_metrics)}, "
-            f"got {rules.prefer!r}"
-        )
-    measurable = [knob for knob in evaluator_knobs if KNOBS[knob].numeric]
-    for knob in rules.knob_weights:
-        if knob not in evaluator_knobs:
-            raise UnknownNameError("knob in beacons.knob_weights", knob, measurable)
-        if knob not in measurable:
-            raise SpecError(
-                f"beacons.knob_weights takes knobs whose values are numbers: "
-                f"{', '.join(measurable)}; got {knob!r}, whose values are words: "
-                f"{', '.join(map(str, KNOBS[knob].choices))}"
-            )
+    raise SpecError(
+        f"nothing yields metric {metric!r}: neither workload "
+        f"{problem.workload.name!r} nor platforms {[p.name for p in problem.platforms]}; "
+        f"allowed: {', '.join(sorted(available))}"
+    )
 
 
 def _check_totals(problem: Problem) -> None:
     parts = sorted(f"{p.name}.{metric}" for p in problem.platforms for metric in p.metrics)
     for total, named in problem.spec.totals.items():
-        if total not in METRICS:
-            raise UnknownNameError("metric", total, sorted(METRICS))
-        for part in named:
-            if part not in parts:
-                raise UnknownNameError(f"part of total {total!r}", part, parts)
+        with located("totals", total):
+            if total not in METRICS:
+                raise UnknownNameError("metric", total, sorted(METRICS))
+        for i, part in enumerate(named):
+            with located("totals", total, i):
+                if part not in parts:
+                    raise UnknownNameError(f"part of total {total!r}", part, parts)

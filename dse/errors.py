@@ -15,15 +15,28 @@ DseError
 └── Interrupted                    a stop was asked for; everything finished is stored
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+Place = tuple[str | int, ...]
 
 
 class DseError(Exception):
-    """Base of every error that beacon-dse raises on purpose; its text is fit for a user."""
+    """Base of every error that beacon-dse raises on purpose; its text is fit for a user.
+
+    Attributes:
+        at: where in a job spec the error is, as keys and indices; empty: unknown, or nowhere.
+    """
+
+    at: Place = ()
 
 
 class SpecError(DseError, ValueError):
     """Something given cannot be used; the message names it and what is allowed."""
+
+    def __init__(self, message: str = "", *, at: Place = ()) -> None:
+        self.at = at
+        super().__init__(message)
 
 
 class UnknownNameError(DseError, LookupError):
@@ -35,6 +48,17 @@ class UnknownNameError(DseError, LookupError):
         self.allowed = tuple(allowed)
         names = ", ".join(self.allowed) or "none"
         super().__init__(f"unknown {kind} {given!r}; allowed: {names}")
+
+
+@contextmanager
+def located(*place: str | int) -> Iterator[None]:
+    """Let a SpecError or UnknownNameError raised inside be about this place of a job spec, unless
+    it says where it is."""
+    try:
+        yield
+    except (SpecError, UnknownNameError) as error:
+        error.at = error.at or place
+        raise
 
 
 class CacheError(DseError, OSError):

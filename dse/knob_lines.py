@@ -7,7 +7,7 @@ from itertools import product
 
 from dse.canonical import Canon, canon_of
 from dse.design import Value
-from dse.errors import SpecError, UnknownNameError
+from dse.errors import SpecError, UnknownNameError, located
 from dse.knobs import KNOBS
 from dse.ports import Platform, Workload
 from dse.space import Gene, SearchSpace, Target
@@ -108,31 +108,43 @@ def _rules(
 ) -> dict[Target, _Rule]:
     rules: dict[Target, _Rule] = {}
     for number, line in enumerate(lines):
-        if line.knob not in KNOBS:
-            raise UnknownNameError("knob", line.knob, KNOBS)
-        if line.knob not in honoured:
-            raise SpecError(
-                f"knob {line.knob!r} has no effect: none of the platforms "
-                f"{[p.name for p in platforms]} and no evaluator honours it; "
-                f"allowed: {sorted(honoured)}"
-            )
-        whose = f"choices of {line.knob} for layers {line.layers!r}"
-        _check_choices(whose, line.knob, line.choices, platforms)
+        with located("knobs", number, "knob"):
+            _check_knob(line.knob, honoured, platforms)
+        with located("knobs", number, "choices"):
+            whose = f"choices of {line.knob} for layers {line.layers!r}"
+            _check_choices(whose, line.knob, line.choices, platforms)
         choices = tuple(sorted(line.choices, key=KNOBS[line.knob].choices.index))
-        matched = matching(layers, line.layers)
-        if not matched:
-            raise SpecError(
-                f"layers {line.layers!r} of knob {line.knob!r} matches no layer; "
-                f"allowed: {', '.join((*ENDS, *layers))}"
-            )
-        if KNOBS[line.knob].scope == "design" and matched != list(layers):
-            raise SpecError(
-                f"{line.knob} is one choice for the whole design, so its layers must be '*', "
-                f"got {line.layers!r}"
-            )
+        with located("knobs", number, "layers"):
+            matched = _matched(line, layers)
         for layer in matched:
             rules[line.knob, layer] = _Rule(choices, line.tie, number)
     return rules
+
+
+def _check_knob(knob: str, honoured: set[str], platforms: Sequence[Platform]) -> None:
+    if knob not in KNOBS:
+        raise UnknownNameError("knob", knob, KNOBS)
+    if knob not in honoured:
+        raise SpecError(
+            f"knob {knob!r} has no effect: none of the platforms "
+            f"{[p.name for p in platforms]} and no evaluator honours it; "
+            f"allowed: {sorted(honoured)}"
+        )
+
+
+def _matched(line: KnobLine, layers: Sequence[str]) -> list[str]:
+    matched = matching(layers, line.layers)
+    if not matched:
+        raise SpecError(
+            f"layers {line.layers!r} of knob {line.knob!r} matches no layer; "
+            f"allowed: {', '.join((*ENDS, *layers))}"
+        )
+    if KNOBS[line.knob].scope == "design" and matched != list(layers):
+        raise SpecError(
+            f"{line.knob} is one choice for the whole design, so its layers must be '*', "
+            f"got {line.layers!r}"
+        )
+    return matched
 
 
 def _check_choices(

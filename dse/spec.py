@@ -3,8 +3,9 @@
 A spec checks its own shape here; whether its names exist is `dse.catalogue.check`'s business.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,7 +19,7 @@ from pydantic import (
 )
 
 from dse.design import content_hash
-from dse.errors import SpecError
+from dse.errors import Place, SpecError
 from dse.plain_yaml import load_mapping
 
 MAX_BYTES = 1_000_000
@@ -279,16 +280,45 @@ def spec_from_data(data: object) -> JobSpec:
 def explain(error: ValidationError) -> str:
     """Say line by line which field is wrong, what was given and what is allowed; of very many
     the first ones."""
-    lines, items = [], error.errors(include_url=False)
-    for item in items[:_MAX_EXPLAINED]:
-        place = ".".join(str(part) for part in item["loc"]) or "(whole)"
-        message = item["msg"].removeprefix("Value error, ")
-        given = item["input"]
+    lines, items = [], complaints(error)
+    for place, message, given in items[:_MAX_EXPLAINED]:
         shown = "" if isinstance(given, dict | list | BaseModel) else f", got {given!r:.80}"
-        lines.append(f"  {place}: {message}{shown if 'got' not in message else ''}")
+        told = ".".join(str(part) for part in place) or "(whole)"
+        lines.append(f"  {told}: {message}{shown if 'got' not in message else ''}")
     if len(items) > _MAX_EXPLAINED:
         lines.append(f"  and {len(items) - _MAX_EXPLAINED} more")
     return "\n".join(lines)
+
+
+def complaints(error: ValidationError) -> list[tuple[Place, str, Any]]:
+    """Return where something is wrong, what, and what was given; of unknown fields of a job spec
+    also which there are."""
+    found = []
+    for item in error.errors(include_url=False):
+        place, message = item["loc"], item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden" and error.title == JobSpec.__name__:
+            fields = ", ".join(_model_at(place[:-1]).model_fields)
+            message = f"no such field, got {place[-1]!r:.80}; allowed: {fields}"
+        elif item["type"] == "model_type":
+            message = f"must be a mapping, got {item['input']!r:.80}"
+        found.append((place, message, item["input"]))
+    return found
+
+
+def _model_at(place: Place) -> type[BaseModel]:
+    model: type[BaseModel] = JobSpec
+    for part in place:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is not None:
+            model = next(_models_in(field.annotation), model)
+    return model
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _refuse_contradictions(constraints: list[Constraint]) -> None:

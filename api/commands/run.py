@@ -62,7 +62,8 @@ def show(document: Document) -> None:
     costs = sorted({m for e in document["front"] for m in e["metrics"]} - set(measured))
     columns = [*objectives, *(m for m in (TEST_PREFIX + "error", *costs) if m not in objectives)]
     out.print(front_table("front", document["front"], columns))
-    out.print(front_table("baselines (feasible)", _feasible(document), columns))
+    if document["baselines"]:
+        out.print(front_table("baselines (feasible)", _feasible(document), columns))
     job = document["job"]
     out.print(
         f"job {job['id']}: {len(document['front'])} designs on the front, "

@@ -60,12 +60,12 @@ def get_weights(
         beacon = find_beacon(connection, job_id, number)
     if beacon.digest is None:
         raise Refusal(Code.NOT_FOUND, f"beacon {number} has no weights: {beacon.reason}")
+    # Read whole and checked before the first byte leaves: a file may be altered at any time.
+    weights = Vault(services.settings.places.beacons).read(beacon.digest)
     tag = f'"{beacon.digest}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if names_etag(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     name = f"beacon-{number}-{beacon.digest[:10]}.safetensors"
     headers |= {"Content-Disposition": f'attachment; filename="{name}"'}
-    # Read whole and checked before the first byte leaves: a file may be altered at any time.
-    weights = Vault(services.settings.places.beacons).read(beacon.digest)
     return Response(weights, media_type=WEIGHTS_TYPE, headers=headers)

@@ -184,7 +184,7 @@ def test_evaluate_of_a_shape_points_to_cost(call: Call) -> None:
         ({"search": {"algorithm": "nope"}}, "'nope'", "nsga2"),
         ({"reference_point": {"error": 1}}, "['error']", "speedup"),
         ({"evaluation": {"timeout_s": -1}}, "-1", "greater than 0"),
-        ({"budget": 3}, "budget", "not permitted"),
+        ({"budget": 3}, "budget", "allowed: name, workload"),
     ],
 )
 def test_spec_that_cannot_be_run_is_refused_before_anything_is_stored(

@@ -160,8 +160,8 @@ def test_unknown_names_are_told_with_the_known_ones(
         ),
         ({"knobs": [{"knob": "w_bits", "choices": ["4", 8]}]}, "catalogue takes .*got .'4'."),
         (
-            {"knobs": [W], "beacons": {"enabled": True, "knob_weights": {"a_symmetry": 1}}},
-            "numbers: w_bits, a_bits, psum_bits; got 'a_symmetry', .*words: symmetric, asymmetric",
+            {"search": {"baselines": []}, "reference_point": None},
+            "reference_point must be given if search.baselines is empty.*'error', 'speedup'",
         ),
         (
             {"knobs": [{"knob": "w_granularity", "choices": ["tensor", "channel"]}]},
@@ -185,6 +185,62 @@ def test_unknown_names_are_told_with_the_known_ones(
 def test_what_cannot_be_run_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         check(fake_spec(**changes), FakeCatalogue())
+
+
+@pytest.mark.parametrize(
+    ("beacons", "message", "at"),
+    [
+        (
+            {"knob_weights": {"a_symmetry": 1}},
+            "numbers: w_bits, a_bits; got 'a_symmetry', .*words: symmetric, asymmetric",
+            ("knob_weights", "a_symmetry"),
+        ),
+        (
+            {"knob_weights": {"w_bits": 1, "psum_bits": 1}},
+            "'psum_bits' in .* has no effect: .*'fake-chip'.* honours it; allowed: w_bits, a_bits",
+            ("knob_weights", "psum_bits"),
+        ),
+        (
+            {"learn_exponents": True},
+            "learn_exponents has no effect: .*'fake-chip'.*partial sums.*allowed: false",
+            ("learn_exponents",),
+        ),
+        (
+            {"gates": {"speedup": {"min": 3, "max": 3}}},
+            "no speedup is more than 3.0 and less than 3.0; allowed: min < max",
+            ("gates", "speedup"),
+        ),
+        ({"gates": {"error": {"min": 3}}}, "takes costs, .*got 'error'", ("gates", "error")),
+        ({"prefer": "error"}, "one of the costs .*got 'error'", ("prefer",)),
+    ],
+)
+def test_beacons_that_cannot_be_or_have_no_effect_are_refused(
+    beacons: dict[str, object], message: str, at: tuple[str, ...]
+) -> None:
+    spec = fake_spec(knobs=[W], beacons={"enabled": True, **beacons})
+
+    with pytest.raises(SpecError, match=message) as refused:
+        check(spec, FakeCatalogue())
+    assert refused.value.at == ("beacons", *at)
+
+
+def test_beacons_of_a_search_that_looks_at_no_measured_metric_are_refused() -> None:
+    spec = fake_spec(
+        knobs=[W],
+        objectives=["speedup", "memory_mib"],
+        reference_point=None,
+        constraints=[{"metric": "memory_mib", "max": 1}],
+        beacons={"enabled": True},
+    )
+
+    with pytest.raises(SpecError, match="no effect: no objective .*error, frame_error; got"):
+        check(spec, FakeCatalogue())
+
+
+def test_beacons_of_an_accelerator_that_stores_sums_may_count_and_learn_them() -> None:
+    rules = {"enabled": True, "knob_weights": {"psum_bits": 1}, "learn_exponents": True}
+
+    check(fake_spec(platforms=[{"name": "sum-chip"}], beacons=rules), FakeCatalogue())
 
 
 def test_a_knob_that_nothing_honours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

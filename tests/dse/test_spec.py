@@ -74,7 +74,12 @@ def test_yaml_and_json_give_the_same_spec() -> None:
         ({"beacons": {"gates": {"speedup": {}}}}, "gate has min, max or both, got neither"),
         ({"beacons": {"max_beacons": 0}}, "beacons.max_beacons: .*got 0"),
         ({"beacons": {"steps": 1.5}}, "beacons.steps: .*got 1.5"),
-        ({"nonsense": 1}, "nonsense: Extra inputs"),
+        ({"nonsense": 1}, "nonsense: no such field, got 'nonsense'; allowed: name, workload, pl"),
+        ({"beacons": {"step": 1}}, "beacons.step: no such field, got 'step'; allowed: enabled"),
+        ({"beacons": {"gates": {"speedup": {"mon": 1}}}}, "speedup.mon: .*allowed: min, max"),
+        ({"constraints": [{"metrik": "e"}]}, "constraints.0.metrik: .*allowed: metric, max, min"),
+        ({"evaluation": {"pol": 1}}, "evaluation.pol: .*allowed: pool, timeout_s, memory_mib"),
+        ({"beacons": None}, "beacons: must be a mapping, got None"),
         ({"workload": "sru"}, "workload: .*got 'sru'"),
     ],
 )

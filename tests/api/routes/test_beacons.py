@@ -94,18 +94,19 @@ def test_weights_are_served_as_a_file_with_their_digest(service: httpx.Client, j
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("known", [{}, {"If-None-Match": f'"{SHA256}"'}], ids=["new", "known"])
 @pytest.mark.parametrize(
     "altered", [b"", WEIGHTS[:-1], WEIGHTS[:-1] + b"!", WEIGHTS + b"!", None], ids=str
 )
 def test_wrong_bytes_are_never_served(
-    service: httpx.Client, job: str, file: Path, altered: bytes | None
+    service: httpx.Client, job: str, file: Path, altered: bytes | None, known: dict[str, str]
 ) -> None:
     if altered is None:
         file.unlink()
     else:
         file.write_bytes(altered)
     try:
-        response = service.get(f"/v1/jobs/{job}/beacons/1/weights")
+        response = service.get(f"/v1/jobs/{job}/beacons/1/weights", headers=known)
 
         told = problem_of(response, 410, "gone").detail
         assert ("missing" if altered is None else "altered") in told

@@ -77,12 +77,47 @@ def test_any_name_is_kept(service: httpx.Client, name: str) -> None:
         ({"platforms": [{"name": "abacus"}]}, "/platforms/0/name", "unknown_name"),
         ({"knobs": [{"knob": "volume", "choices": [1]}]}, "/knobs/0/knob", "unknown_name"),
         ({"objectives": ["error", "joy"]}, "/objectives/1", "unknown_name"),
+        ({"objectives": ["error", "area_um2"]}, "/objectives/1", "invalid_spec"),
+        ({"constraints": [{"metric": "joy", "max": 1}]}, "/constraints/0/metric", "unknown_name"),
+        (
+            {"constraints": [{"metric": "speedup", "max_increase": 1}]},
+            "/constraints/0/max_increase",
+            "invalid_spec",
+        ),
+        ({"totals": {"speedup": ["a.b"]}}, "/totals/speedup/0", "unknown_name"),
+        ({"knobs": [{"knob": "psum_bits", "choices": [4]}]}, "/knobs/0/knob", "invalid_spec"),
+        ({"knobs": [{"knob": "w_bits", "choices": [99]}]}, "/knobs/0/choices", "invalid_spec"),
+        (
+            {"knobs": [{"knob": "w_bits", "layers": "no*", "choices": [4, 8]}]},
+            "/knobs/0/layers",
+            "invalid_spec",
+        ),
+        ({"knobs": [{"knob": "w_bits", "choices": [4]}]}, "/knobs", "invalid_spec"),
+        (
+            {"platforms": [{"name": "bitfusion", "params": {"mode": "x"}}]},
+            "/platforms/0/params",
+            "invalid_spec",
+        ),
+        ({"workload": {"name": "resnet18"}}, "/workload/name", "invalid_spec"),
+        (
+            {"beacons": {"enabled": True, "gates": {"joy": {"min": 1}}}},
+            "/beacons/gates/joy",
+            "invalid_spec",
+        ),
+        (
+            {"beacons": {"enabled": True, "knob_weights": {"joy": 1}}},
+            "/beacons/knob_weights/joy",
+            "unknown_name",
+        ),
+        ({"beacons": {"step": 1}}, "/beacons/step", "invalid_spec"),
+        ({"beacons": {"distance": float("inf")}}, "/beacons/distance", "invalid_spec"),
     ],
 )
 def test_a_wrong_field_is_pointed_at(
     service: httpx.Client, changes: dict[str, object], pointer: str, code: str
 ) -> None:
-    response = service.post("/v1/jobs", json={**spec_data(), **changes})
+    body = json.dumps({**spec_data(), **changes})  # httpx would refuse what is not finite
+    response = service.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
 
     problem = problem_of(response, 422, code)
     assert pointer in [error.pointer for error in problem.errors]
@@ -97,7 +132,10 @@ def test_a_wrong_field_is_pointed_at(
         (b"[]", "does not hold"),
         (b"null", "does not hold"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"name": NaN}', "numbers must be finite, got NaN"),
+        (b'{"name": NaN}', "/name: numbers must be finite, got NaN"),
+        (b'{"a": [1, {"b": -1e400}]}', "/a/1/b: numbers must be finite, got -Infinity"),
+        (b"NaN", "the job spec: numbers must be finite, got NaN"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, "a: no such field"),
         (b'{"name": "a", "name": "b"}', "'name' stands twice"),
         (b'{"priority": ' + b"9" * 5000 + b"}", "no JSON"),
     ],
