@@ -76,7 +76,8 @@ def _storable(spec: JobSpec) -> JobSpec:
         if isinstance(text, str) and any(_unstorable(sign) for sign in text):
             raise SpecError(
                 f"{pointer(place)[:200]!a} must hold no NUL and no lone surrogate, "
-                f"got {text!a:.80}"
+                f"got {text!a:.80}",
+                at=place,
             )
     return spec
 

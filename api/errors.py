@@ -140,8 +140,10 @@ def too_large() -> Refusal:
 
 
 def pointer(parts: Iterable[object]) -> str:
-    """Return a JSON pointer (RFC 6901)."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    """Return a JSON pointer (RFC 6901); half of a surrogate pair, which no answer can hold, is
+    written as its escape."""
+    told = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return told.encode("utf-8", "backslashreplace").decode()
 
 
 def _fields(error: DseError) -> list[FieldError]:

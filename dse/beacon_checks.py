@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dse.errors import SpecError, UnknownNameError, located
+from dse.knob_lines import honoured_knobs
 from dse.knobs import KNOBS
 from dse.problem import Problem
 from dse.spec import Gate
@@ -29,10 +30,12 @@ def check_beacons(problem: Problem, evaluator_knobs: Sequence[str]) -> None:
             f"got {prefer!r}",
             at=("beacons", "prefer"),
         )
+    honoured = honoured_knobs(problem.platforms, evaluator_knobs)
+    heard = [knob for knob in evaluator_knobs if knob in honoured]
     for knob in problem.spec.beacons.knob_weights:
         with located("beacons", "knob_weights", knob):
-            _check_weighted(problem, knob, evaluator_knobs)
-    if problem.spec.beacons.learn_exponents and "psum_bits" not in _offered(problem):
+            _check_weighted(problem, knob, heard, evaluator_knobs)
+    if problem.spec.beacons.learn_exponents and "psum_bits" not in honoured:
         raise SpecError(
             f"beacons.learn_exponents has no effect: none of the platforms {_names(problem)} "
             "stores partial sums in few bits (knob 'psum_bits'); allowed: false",
@@ -68,9 +71,9 @@ def _check_gate(problem: Problem, metric: str, gate: Gate) -> None:
         )
 
 
-def _check_weighted(problem: Problem, knob: str, evaluator_knobs: Sequence[str]) -> None:
-    offered = _offered(problem)
-    heard = [name for name in evaluator_knobs if name in offered or not KNOBS[name].bound]
+def _check_weighted(
+    problem: Problem, knob: str, heard: Sequence[str], evaluator_knobs: Sequence[str]
+) -> None:
     measurable = [name for name in heard if KNOBS[name].numeric]
     if knob not in evaluator_knobs:
         raise UnknownNameError("knob in beacons.knob_weights", knob, measurable)
@@ -85,10 +88,6 @@ def _check_weighted(problem: Problem, knob: str, evaluator_knobs: Sequence[str])
             f"{knob!r} in beacons.knob_weights has no effect: none of the platforms "
             f"{_names(problem)} honours it; allowed: {', '.join(measurable)}"
         )
-
-
-def _offered(problem: Problem) -> set[str]:
-    return {knob for platform in problem.platforms for knob in platform.knobs}
 
 
 def _names(problem: Problem) -> list[str]:

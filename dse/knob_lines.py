@@ -32,7 +32,7 @@ def build_space(
     """
     layers, canon = workload.shape.names, canon_of(workload.shape, platforms)
     offered = {knob for platform in platforms for knob in platform.knobs}
-    honoured = offered | {knob for knob in evaluator_knobs if not KNOBS[knob].bound}
+    honoured = honoured_knobs(platforms, evaluator_knobs)
     values = _Values(
         rules=_rules(lines, layers, honoured, platforms),
         defaults=default_values(workload),
@@ -66,6 +66,13 @@ def build_space(
         fixed={target: value for target, value in fixed.items() if target[0] in knobs},
         canon=canon,
     )
+
+
+def honoured_knobs(platforms: Sequence[Platform], evaluator_knobs: Sequence[str]) -> set[str]:
+    """Return the knobs that have an effect: on what a platform costs, or on what is measured, if
+    they do not need a platform for that."""
+    offered = {knob for platform in platforms for knob in platform.knobs}
+    return offered | {knob for knob in evaluator_knobs if not KNOBS[knob].bound}
 
 
 def matching(layers: Sequence[str], pattern: str) -> list[str]:

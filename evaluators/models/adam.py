@@ -1,6 +1,6 @@
 """Adam (Kingma and Ba 2015, arXiv 1412.6980) as torch computes it, without its optimizer class.
 
-The class imports torch's compiler when it is first made: three seconds of every process that
+The class imports torch's compiler when it is first made: more than a second of every process that
 trains, and the arithmetic is in a function of its own.
 """
 

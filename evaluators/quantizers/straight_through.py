@@ -219,7 +219,7 @@ class _Inside(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, grid: Grid) -> Tensor:
         inside = values.clamp(grid.least * grid.step, grid.most * grid.step)
         ctx.save_for_backward(inside == values)
-        # by way of the difference, as any straight-through estimator rounds
+        # not the quantized values alone: inside + (quantized - inside) may round otherwise
         return quantized(values, grid).sub_(inside).add_(inside)
 
     @staticmethod

@@ -134,6 +134,7 @@ def test_a_wrong_field_is_pointed_at(
         (b"[" * 100_000, "nested too deeply"),
         (b'{"name": NaN}', "/name: numbers must be finite, got NaN"),
         (b'{"a": [1, {"b": -1e400}]}', "/a/1/b: numbers must be finite, got -Infinity"),
+        (b'{"\\ud800": NaN}', "/\\ud800: numbers must be finite, got NaN"),
         (b"NaN", "the job spec: numbers must be finite, got NaN"),
         (b'{"a":' * 900 + b"1" + b"}" * 900, "a: no such field"),
         (b'{"name": "a", "name": "b"}', "'name' stands twice"),
@@ -153,7 +154,9 @@ def test_texts_that_no_database_holds_are_refused(service: httpx.Client, sign: s
 
     response = service.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
 
-    assert "/platforms/0/params/mode" in problem_of(response, 422, "invalid_spec").detail
+    problem = problem_of(response, 422, "invalid_spec")
+    assert "/platforms/0/params/mode" in problem.detail
+    assert [error.pointer for error in problem.errors] == ["/platforms/0/params/mode"]
 
 
 def test_a_yaml_bomb_is_refused(service: httpx.Client) -> None:
